@@ -1,0 +1,1 @@
+"""Isoserve: an image classifier's server that says "I don't know"."""

@@ -1,0 +1,153 @@
+"""The model card: what an exported ``model.onnx`` says of itself.
+
+The card travels as JSON in the ONNX file's ``metadata_props`` under :data:`CARD_KEY`. It is the
+hand-over between training (which writes it) and serving (which refuses a file without a valid
+one), so this module imports neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import InputError
+
+CARD_KEY = "isoserve.card"
+SCHEMA_VERSION = 1
+
+INPUT_NAME = "images"
+"""uint8 [N, H, W, 3], RGB, already at the model's height and width."""
+
+OUTPUT_NAMES = ("probabilities", "entropic_score", "p_value", "class_p_value", "distances")
+"""float32 [N, C], [N], [N], [N], [N, C]; higher score and p-value = more in-distribution."""
+
+DEFAULT_ALPHA = 0.05
+"""Share of in-distribution images that may be rejected; the papers' TPR 95."""
+
+DEFAULT_DELTA = 0.05
+"""Chance that the realised rejection share exceeds alpha at ``guaranteed_alpha``."""
+
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class CardError(InputError):
+    """The file carries no valid card; the message says why."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class InputSpec(_Part):
+    """The pixels the network takes and how any image is brought to them."""
+
+    height: int = Field(gt=0, le=4096, description="Rows of the input, in pixels.")
+    width: int = Field(gt=0, le=4096, description="Columns of the input, in pixels.")
+    resize: Literal["fit-bicubic"] = Field(
+        "fit-bicubic",
+        description="Centre crop to the input's aspect ratio, then antialiased bicubic resize.",
+    )
+
+
+class DataSummary(_Part):
+    """Which images the model was trained and calibrated on."""
+
+    name: str = Field(description="Data set or folder name.")
+    digest: str = Field(description="SHA-256 over training pixels and labels, in order.")
+    training_images: int = Field(ge=1)
+    calibration_images: int = Field(ge=0, description="Held out of the training data.")
+    note: str = Field("", description="How the images were compressed or resized beforehand.")
+
+
+class Calibration(_Part):
+    """Conformal calibration on held-out in-distribution images, through the exported graph."""
+
+    n: int = Field(ge=1, description="Calibration images.")
+    class_counts: list[int] = Field(description="Calibration images predicted as each class.")
+    alpha: OpenShare = Field(DEFAULT_ALPHA, description="Reject where p_value <= alpha.")
+    delta: OpenShare = Field(DEFAULT_DELTA, description="See guaranteed_alpha.")
+    threshold: float = Field(description="Entropic score at alpha: scores up to it are rejected.")
+    guaranteed_alpha: OpenShare = Field(
+        description="Reject at this p-value instead and, with confidence 1 - delta, no more than "
+        "the share alpha of in-distribution images is rejected."
+    )
+    score_quantiles: list[float] = Field(
+        min_length=101, max_length=101, description="Entropic score at 0, 1, ... 100 %."
+    )
+    temperature: float = Field(gt=0.0, description="Divides the cold logits; fitted by NLL.")
+
+
+class HeldOut(_Part):
+    """Classification on images the weights have never seen."""
+
+    split: Literal["calibration", "test"]
+    n: int = Field(ge=1)
+    accuracy: Share
+    ece: Share = Field(description="Expected calibration error, 15 equal-width bins.")
+    nll: float = Field(description="Mean negative log-likelihood of the true class, in nats.")
+    rejected: Share = Field(description="Share with p_value <= alpha.")
+
+
+class OODResult(_Part):
+    """How well the entropic score tells the test images from one out-distribution."""
+
+    out_distribution: str
+    n: int = Field(ge=1)
+    tnr_at_tpr95: Share
+    auroc: Share
+    dtacc: Share
+    rejected: Share = Field(description="Share with p_value <= alpha: the recall in service.")
+    note: str = ""
+
+
+class ModelCard(_Part):
+    """Everything a server or a reader needs to know of a ``model.onnx``."""
+
+    schema_version: Literal[1] = 1
+    name: ModelName
+    classes: list[str] = Field(min_length=2, description="Class names, by output index.")
+    input: InputSpec
+    network: str = Field(description="Backbone name, as the registry of networks knows it.")
+    parameters: int = Field(ge=1, description="Learned parameters, head included.")
+    loss: Literal["softmax", "isomax", "isomax+", "isomax2"]
+    data: DataSummary
+    seed: int
+    recipe: dict[str, Any] = Field(description="Optimiser, schedule, epochs, augmentation.")
+    versions: dict[str, str] = Field(description="Library versions that made the file.")
+    command: str = Field("", description="The command that made it.")
+    calibration: Calibration
+    held_out: list[HeldOut] = Field(default_factory=list)
+    evaluation: list[OODResult] = Field(default_factory=list)
+    licence: str = Field("", description="SPDX identifier or words; of the weights.")
+    created: datetime
+
+    @model_validator(mode="after")
+    def _one_count_per_class(self) -> ModelCard:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("class names must differ from each other")
+        if len(self.calibration.class_counts) != len(self.classes):
+            raise ValueError(
+                f"{len(self.calibration.class_counts)} class_counts for {len(self.classes)} classes"
+            )
+        return self
+
+
+def read_card(metadata: dict[str, str]) -> ModelCard:
+    """Parse the card out of an ONNX file's ``metadata_props``.
+
+    Raises:
+        CardError: no card, a schema version this code does not read, or an invalid field.
+    """
+    text = metadata.get(CARD_KEY)
+    if text is None:
+        raise CardError(f"no {CARD_KEY!r} entry in the file's metadata: not an Isoserve model")
+    try:
+        return ModelCard.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "card"
+        raise CardError(f"invalid model card: {where}: {first['msg']}") from error

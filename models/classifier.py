@@ -1,0 +1,35 @@
+"""Backbone + head: the whole classifier."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.backbones import build_backbone
+from models.heads import HEADS, Head, Logits
+
+
+class Classifier(nn.Module):
+    """Normalised images float [N, 3, H, W] -> :class:`~models.heads.Logits`."""
+
+    def __init__(self, backbone: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Logits:
+        logits: Logits = self.head(self.backbone(images))
+        return logits
+
+
+def build_classifier(network: str, loss: str, num_classes: int) -> Classifier:
+    """Make a freshly initialised classifier.
+
+    Raises:
+        ValueError: unknown network or loss, or fewer than two classes.
+    """
+    if loss not in HEADS:
+        raise ValueError(f"no loss named {loss!r}; there are {', '.join(HEADS)}")
+    if num_classes < 2:
+        raise ValueError(f"{num_classes} class: a classifier wants at least two")
+    backbone = build_backbone(network)
+    return Classifier(backbone.network, HEADS[loss](backbone.num_features, num_classes))
