@@ -132,6 +132,6 @@ def prototype_distances(features: Tensor, prototypes: Tensor) -> Tensor:
     Exact at any batch size and finite in its gradient at distance zero, which neither the
     expanded quadratic nor ``torch.cdist`` is.
     """
-    return torch.linalg.vector_norm(
-        features.unsqueeze(1) - prototypes, dim=-1
-    )  # [N, C, D] -> [N, C]
+    differences = features.unsqueeze(1) - prototypes  # [N, C, D]
+    distances: Tensor = torch.linalg.vector_norm(differences, dim=-1)  # [N, C]
+    return distances

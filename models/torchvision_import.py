@@ -12,7 +12,7 @@ from types import ModuleType
 
 import torch
 
-_DEFINITIONS = torch.library.Library("torchvision", "FRAGMENT")
+_DEFINITIONS = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 def import_torchvision(module: str = "torchvision") -> ModuleType:
@@ -22,6 +22,7 @@ def import_torchvision(module: str = "torchvision") -> ModuleType:
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-    _DEFINITIONS.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _DEFINITIONS.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for operator in ("nms", "qnms"):
+        schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        _DEFINITIONS.define(schema)  # type: ignore[no-untyped-call]
     return importlib.import_module(module)

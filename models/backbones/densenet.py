@@ -55,4 +55,5 @@ class DenseNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).mean(dim=(2, 3))
+        features: Tensor = self.layers(images)
+        return features.mean(dim=(2, 3))

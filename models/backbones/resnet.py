@@ -29,9 +29,9 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """3x3 stem without max-pool, stages of basic blocks, global average pool: [N, 3, H, W] -> [N, D].
+    """3x3 stem without max-pool, stages of basic blocks, global average pool.
 
-    ``blocks=(3, 4, 6, 3)`` at ``width=64`` is the papers' ResNet34 (D = 512, 21,276,992 weights).
+    [N, 3, H, W] -> [N, D]; ``blocks=(3, 4, 6, 3)`` at ``width=64`` is the papers' ResNet34 (D = 512, 21,276,992 weights).
     """
 
     def __init__(self, blocks: Sequence[int], width: int = 64) -> None:
@@ -53,7 +53,8 @@ class ResNet(nn.Module):
         _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).mean(dim=(2, 3))
+        features: Tensor = self.layers(images)
+        return features.mean(dim=(2, 3))
 
 
 class ResNet9(nn.Module):
@@ -78,7 +79,8 @@ class ResNet9(nn.Module):
         _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).mean(dim=(2, 3))
+        features: Tensor = self.layers(images)
+        return features.mean(dim=(2, 3))
 
 
 class _Residual(nn.Module):
@@ -89,7 +91,8 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        out: Tensor = x + self.body(x)
+        return out
 
 
 def _conv_bn_relu(in_channels: int, channels: int, pool: bool = False) -> nn.Sequential:

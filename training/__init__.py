@@ -1,0 +1,1 @@
+"""Images -> ``model.onnx``: data, training, calibration, export, evaluation."""

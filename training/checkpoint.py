@@ -1,0 +1,76 @@
+"""What a run leaves on disk: one file, written whole or not at all, read without pickled code."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.card import InputSpec
+from models.classifier import Classifier, build_classifier
+from models.errors import InputError
+from training.atomic import atomic_path
+from training.recipe import Recipe
+
+FILE_NAME = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training run after some whole number of epochs."""
+
+    recipe: dict[str, Any]
+    command: str
+    source: str
+    data_name: str
+    data_digest: str
+    training_images: int
+    classes: list[str]
+    input: dict[str, Any]
+    mean: list[float]
+    std: list[float]
+    history: list[dict[str, float]]
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    def parsed_recipe(self) -> Recipe:
+        return Recipe.model_validate(self.recipe)
+
+    def input_spec(self) -> InputSpec:
+        return InputSpec.model_validate(self.input)
+
+    def classifier(self) -> Classifier:
+        """The network with this checkpoint's weights, in evaluation mode."""
+        recipe = self.parsed_recipe()
+        classifier = build_classifier(recipe.network, recipe.loss, len(self.classes))
+        classifier.load_state_dict(self.weights)
+        return classifier.eval()
+
+    def save(self, folder: Path) -> None:
+        """Replace ``folder/checkpoint.pt`` atomically: a kill leaves the old or the new file."""
+        with atomic_path(folder / FILE_NAME) as temporary:
+            torch.save(asdict(self), temporary)
+
+    @classmethod
+    def load(cls, folder: Path) -> Checkpoint:
+        """Read ``folder/checkpoint.pt``; tensors and plain values only, never code.
+
+        Raises:
+            InputError: no such file, or not a checkpoint of ours.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise InputError(f"no {FILE_NAME} in {folder}: give the --output folder of a training")
+        try:
+            fields = torch.load(path, map_location="cpu", weights_only=True)
+            return cls(**fields)
+        except (pickle.UnpicklingError, RuntimeError, TypeError, EOFError, OSError) as error:
+            raise InputError(f"{path} is not a checkpoint of this program: {error}") from error

@@ -1,0 +1,235 @@
+"""Labelled images: torchvision's data sets by name, or any image folder.
+
+Every image, of whatever source, takes the one path of :mod:`models.preprocessing` to the
+network's input, and a set is held as one uint8 array, so that an epoch costs no decoding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from scipy.stats import beta
+
+from models.card import InputSpec
+from models.errors import InputError
+from models.preprocessing import to_pixels
+from models.torchvision_import import import_torchvision
+
+Split = Literal["train", "test"]
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
+
+_IN_MEMORY_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of one split, ready for the network."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    """[N, H, W, 3], RGB."""
+    labels: NDArray[np.int64]
+    """[N], index into ``classes``."""
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+    """A line for each file that could not be read: its path and why."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> LabelledImages:
+        return LabelledImages(self.name, self.pixels[indices], self.labels[indices], self.classes)
+
+    def digest(self) -> str:
+        """SHA-256 over class names, labels and pixels, in order."""
+        digest = hashlib.sha256("\0".join(self.classes).encode())
+        digest.update(self.labels.astype("<i8").tobytes())
+        digest.update(np.ascontiguousarray(self.pixels))
+        return digest.hexdigest()
+
+
+def load_images(source: str, split: Split, spec: InputSpec, data_root: Path) -> LabelledImages:
+    """Load a split of a named data set or of an image folder.
+
+    Args:
+        source: ``cifar10``, ``cifar100``, ``svhn``, ``fashionmnist``, or a folder holding
+            ``train/CLASS/*`` and optionally ``test/CLASS/*``, or just ``CLASS/*``.
+        split: which part of it.
+        spec: the pixels wanted.
+        data_root: where named data sets are looked for first, then downloaded to.
+
+    Raises:
+        InputError: no such folder or data set, fewer than two classes, a class without a
+            readable image, or no test images where they are asked for.
+    """
+    if source.lower() in _NAMED:
+        return _load_named(source.lower(), split, spec, data_root)
+    root = Path(source)
+    if not root.is_dir():
+        raise InputError(
+            f"no data set and no folder named {source!r}; give an image folder or one of "
+            f"{', '.join(_NAMED)}"
+        )
+    return _load_folder(root, split, spec)
+
+
+def hold_out(
+    labels: NDArray[np.int64], count: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split indices into (training, held out), stratified by class and fixed by the seed.
+
+    Each class gives its share of ``count``, at least one image and never its last.
+    """
+    generator = np.random.default_rng([seed, len(labels)])
+    held_out = []
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        share = round(count * len(members) / len(labels))
+        held_out.append(members[: min(max(share, 1), len(members) - 1)])
+    chosen = np.sort(np.concatenate(held_out))
+    mask = np.ones(len(labels), dtype=bool)
+    mask[chosen] = False
+    return np.flatnonzero(mask), chosen
+
+
+def held_out_count(total: int, fraction: float, alpha: float, delta: float) -> int:
+    """How many of ``total`` images to hold out: the fraction, but enough to calibrate.
+
+    Raises:
+        InputError: calibration would take more than half of the images.
+    """
+    needed = smallest_calibration(alpha, delta)
+    if needed > total // 2:
+        raise InputError(
+            f"{total} training images are too few to calibrate: at alpha {alpha} and delta "
+            f"{delta} at least {needed} must be held out, so give at least {2 * needed} images "
+            "or a larger alpha"
+        )
+    return max(round(fraction * total), needed)
+
+
+def smallest_calibration(alpha: float, delta: float) -> int:
+    """Fewest calibration images n with P(rejected share <= alpha) >= 1 - delta possible.
+
+    The share at the smallest score is Beta(1, n) (Bates et al., 2023): 59 at alpha = delta = 0.05.
+    """
+    n = 1
+    while beta.cdf(alpha, 1, n) < 1 - delta:
+        n += 1
+    return n
+
+
+def decode_files(paths: Sequence[Path], spec: InputSpec) -> tuple[NDArray[np.uint8], list[str]]:
+    """Decode files in threads -> pixels [N, H, W, 3] and a reason for each file ('' where read)."""
+    shape = (len(paths), spec.height, spec.width, 3)
+    pixels = _allocate(shape)
+
+    def decode(index: int) -> str:
+        try:
+            with Image.open(paths[index], formats=IMAGE_FORMATS) as image:
+                pixels[index] = to_pixels(image, spec)
+        except UnidentifiedImageError:
+            return f"no {', '.join(IMAGE_FORMATS)} image"
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return str(error) or type(error).__name__
+        return ""
+
+    with ThreadPoolExecutor() as pool:
+        return pixels, list(pool.map(decode, range(len(paths))))
+
+
+def _load_folder(root: Path, split: Split, spec: InputSpec) -> LabelledImages:
+    folder = root / split
+    if not folder.is_dir():
+        if split == "test":
+            raise InputError(f"no test images: {folder} is not a folder")
+        folder = root
+    names = sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
+    )
+    if len(names) < 2:
+        raise InputError(
+            f"{folder} holds {len(names)} class folder{'' if len(names) == 1 else 's'}; "
+            "a classifier wants at least two, each a folder of images"
+        )
+    paths, labels = [], []
+    for label, name in enumerate(names):
+        files = sorted(
+            path for path in (folder / name).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
+        )
+        paths += files
+        labels += [label] * len(files)
+    pixels, reasons = decode_files(paths, spec)
+    readable = np.array([not reason for reason in reasons], dtype=bool)
+    kept = np.array(labels, dtype=np.int64)[readable]
+    skipped = tuple(f"{path}: {why}" for path, why in zip(paths, reasons, strict=True) if why)
+    for label, name in enumerate(names):
+        if not np.any(kept == label):
+            raise InputError(
+                f"class {name!r} has no readable image in {folder / name} "
+                f"(looked for {', '.join(IMAGE_SUFFIXES)}"
+                + (f"; {len(skipped)} unreadable, the first {skipped[0]})" if skipped else ")")
+            )
+    if not readable.all():
+        pixels = pixels[readable]
+    return LabelledImages(root.resolve().name, pixels, kept, tuple(names), skipped)
+
+
+def _load_named(name: str, split: Split, spec: InputSpec, data_root: Path) -> LabelledImages:
+    datasets = import_torchvision("torchvision.datasets")
+    class_name, options, classes = _NAMED[name]
+    wanted = options(split)
+    make: Callable[..., object] = getattr(datasets, class_name)
+    try:
+        dataset = make(root=data_root, download=False, **wanted)
+    except RuntimeError:
+        try:
+            dataset = make(root=data_root, download=True, **wanted)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{class_name} is not in {data_root} and could not be downloaded ({error}); "
+                "put torchvision's files there or give an image folder"
+            ) from error
+    raw = np.asarray(dataset.data)  # type: ignore[attr-defined]
+    if name == "svhn":
+        raw = raw.transpose(0, 2, 3, 1)
+    labels = dataset.labels if name == "svhn" else dataset.targets  # type: ignore[attr-defined]
+    pixels = _allocate((len(raw), spec.height, spec.width, 3))
+    for index, image in enumerate(raw):
+        pixels[index] = to_pixels(Image.fromarray(image), spec)
+    names = classes or tuple(dataset.classes)  # type: ignore[attr-defined]
+    return LabelledImages(name, pixels, np.asarray(labels, dtype=np.int64), names)
+
+
+def _by_flag(split: Split) -> dict[str, object]:
+    return {"train": split == "train"}
+
+
+def _by_word(split: Split) -> dict[str, object]:
+    return {"split": split}
+
+
+_NAMED: dict[str, tuple[str, Callable[[Split], dict[str, object]], tuple[str, ...] | None]] = {
+    "cifar10": ("CIFAR10", _by_flag, None),
+    "cifar100": ("CIFAR100", _by_flag, None),
+    "fashionmnist": ("FashionMNIST", _by_flag, None),
+    "svhn": ("SVHN", _by_word, tuple("0123456789")),
+}
+
+
+def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """An array in memory, or in an unnamed temporary file where it would not fit well."""
+    if int(np.prod(shape)) <= _IN_MEMORY_BYTES:
+        return np.empty(shape, dtype=np.uint8)
+    return np.memmap(tempfile.TemporaryFile(), dtype=np.uint8, mode="w+", shape=shape)

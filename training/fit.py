@@ -1,0 +1,291 @@
+"""The training loop, on whatever devices Lightning Fabric is given.
+
+Every random choice comes from (seed, epoch, step), and a checkpoint is written after each epoch:
+a run that was killed and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.card import InputSpec
+from models.classifier import Classifier, build_classifier
+from models.errors import InputError
+from models.heads import IsoMax2Head
+from models.scores import entropic_score
+from training.augment import crop_and_flip
+from training.checkpoint import Checkpoint
+from training.data import LabelledImages, held_out_count, hold_out
+from training.progress import Progress
+from training.recipe import Recipe
+
+_RESIDENT_BYTES = 4 << 30
+
+
+def fit(
+    fabric: Fabric, recipe: Recipe, source: str, images: LabelledImages, output: Path
+) -> Checkpoint:
+    """Train to the recipe's last epoch, going on from ``output``'s checkpoint if there is one.
+
+    Returns:
+        The last checkpoint, also saved in ``output``.
+
+    Raises:
+        InputError: the checkpoint there was made by another recipe or from other images, or the
+            images are too few.
+    """
+    checkpoint = _start(recipe, source, images)
+    if (output / "checkpoint.pt").exists():
+        checkpoint = _matching(Checkpoint.load(output), checkpoint)
+    if recipe.batch_size % fabric.world_size:
+        raise InputError(
+            f"batch size {recipe.batch_size} does not divide over {fabric.world_size} processes"
+        )
+    training, held_out = split(images, recipe)
+    torch.manual_seed(recipe.seed)
+    classifier = build_classifier(recipe.network, recipe.loss, len(images.classes))
+    classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(classifier, recipe)
+    if checkpoint.epoch:
+        classifier.load_state_dict(checkpoint.weights)
+        optimizer.load_state_dict(checkpoint.optimizer)
+    model, fabric_optimizer = fabric.setup(classifier, optimizer)
+    epoch_of = _Epoch(fabric, recipe, classifier, model, fabric_optimizer, checkpoint)
+    resident = _Images(fabric, training)
+    with Progress(recipe, len(training), enabled=fabric.is_global_zero) as progress:
+        progress.resume(checkpoint.epoch)
+        for epoch in range(checkpoint.epoch, recipe.epochs):
+            row = epoch_of.train(resident, epoch, progress)
+            row |= evaluate_split(fabric, model, held_out, checkpoint)
+            checkpoint = replace(
+                checkpoint,
+                history=[*checkpoint.history, row],
+                weights=classifier.state_dict(),
+                optimizer=optimizer.state_dict(),
+            )
+            if fabric.is_global_zero:
+                checkpoint.save(output)
+            progress.end_epoch(epoch, row)
+            fabric.barrier()
+    return checkpoint
+
+
+def split(images: LabelledImages, recipe: Recipe) -> tuple[LabelledImages, LabelledImages]:
+    """The recipe's (training, held-out) split of a training set.
+
+    Raises:
+        InputError: too few images to hold out what calibration needs.
+    """
+    count = held_out_count(len(images), recipe.held_out, recipe.alpha, recipe.delta)
+    training, held_out = hold_out(images.labels, count, recipe.seed)
+    return images.take(training), images.take(held_out)
+
+
+def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; IsoMax2's scales and tilts undecayed, at a tenth of the rate.
+
+    [IsoMax2] table 3. Prototypes and batch normalisation are decayed like everything else.
+    """
+    own = []
+    if isinstance(classifier.head, IsoMax2Head):
+        own = [classifier.head.scales, classifier.head.tilts]
+    rest = [p for p in classifier.parameters() if all(p is not other for other in own)]
+    groups: list[dict[str, Any]] = [
+        {"params": rest, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    ]
+    if own:
+        groups.append({"params": own, "lr": recipe.learning_rate / 10, "weight_decay": 0.0})
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+
+
+def normalise(pixels: Tensor, checkpoint: Checkpoint) -> Tensor:
+    """uint8 [N, 3, H, W] -> float32, (pixels / 255 - mean) / std a channel."""
+    mean = torch.tensor(checkpoint.mean, device=pixels.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(checkpoint.std, device=pixels.device).view(1, 3, 1, 1) * 255
+    return (pixels.float() - mean) / std
+
+
+@torch.no_grad()
+def evaluate_split(
+    fabric: Fabric, model: nn.Module, images: LabelledImages, checkpoint: Checkpoint
+) -> dict[str, float]:
+    """Loss, accuracy and mean entropy on a split; every process takes the same images."""
+    model.eval()
+    tally = _Tally(fabric)
+    resident = _Images(fabric, images)
+    for start in range(0, len(images), 256):
+        indices = np.arange(start, min(start + 256, len(images)))
+        pixels, targets = resident.batch(indices)
+        logits = model(normalise(pixels, checkpoint))
+        tally.add(torch.nn.functional.cross_entropy(logits.cold_logits, targets), logits, targets)
+    return {f"held_out_{key}": value for key, value in tally.means().items()}
+
+
+class _Epoch:
+    """One pass over the training images."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        classifier: Classifier,
+        model: nn.Module,
+        optimizer: Any,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self.fabric, self.recipe, self.classifier = fabric, recipe, classifier
+        self.model, self.optimizer, self.checkpoint = model, optimizer, checkpoint
+
+    def train(self, images: _Images, epoch: int, progress: Progress) -> dict[str, float]:
+        recipe, fabric = self.recipe, self.fabric
+        torch.manual_seed(_mix(recipe.seed, epoch, fabric.global_rank))  # dropout
+        self.model.train()
+        tally, began = _Tally(fabric), time.perf_counter()
+        batches = list(_batches(len(images), recipe, epoch))
+        for step, indices in enumerate(batches):
+            self._set_learning_rate((epoch + step / len(batches)) / recipe.epochs)
+            generator = torch.Generator().manual_seed(_mix(recipe.seed, epoch, step))
+            mine = slice(fabric.global_rank, None, fabric.world_size)
+            pixels, targets = images.batch(indices)
+            pixels = crop_and_flip(pixels, generator, recipe.flip)[mine]
+            targets = targets[mine]
+            logits = self.model(normalise(pixels, self.checkpoint))
+            loss = self.classifier.head.loss(logits, targets)
+            fabric.backward(loss)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            tally.add(loss.detach(), logits, targets)
+            progress.advance(len(indices))
+        means = tally.means()
+        if not np.isfinite(means["loss"]):
+            raise InputError(
+                f"the loss is {means['loss']} in epoch {epoch + 1}: training diverged; "
+                f"try a learning rate below {recipe.learning_rate}"
+            )
+        return means | {
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "images_per_second": len(images) / (time.perf_counter() - began),
+        }
+
+    def _set_learning_rate(self, progress: float) -> None:
+        factor = self.recipe.learning_rate_factor(progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+class _Images:
+    """Pixels as a channels-last tensor, on the accelerator where they fit."""
+
+    def __init__(self, fabric: Fabric, images: LabelledImages) -> None:
+        self.device = fabric.device
+        self.pixels = torch.from_numpy(images.pixels)
+        self.labels = torch.from_numpy(images.labels)
+        if self.device.type == "cuda" and images.pixels.nbytes < _RESIDENT_BYTES:
+            self.pixels, self.labels = self.pixels.to(self.device), self.labels.to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """uint8 [B, 3, H, W] in channels-last memory and int64 [B]."""
+        chosen = torch.from_numpy(indices).to(self.pixels.device)
+        pixels = self.pixels[chosen].to(self.device).permute(0, 3, 1, 2)
+        return pixels, self.labels[chosen].to(self.device)
+
+
+class _Tally:
+    """Running means over images, summed over processes when read."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.sums = torch.zeros(4, dtype=torch.float64, device=fabric.device)
+
+    def add(self, loss: Tensor, logits: Any, targets: Tensor) -> None:
+        count = len(targets)
+        correct = (logits.cold_logits.argmax(dim=1) == targets).sum()
+        entropy = -entropic_score(logits.score_logits.detach()).sum()
+        self.sums += torch.stack(
+            [loss.detach() * count, correct.to(loss), entropy, torch.tensor(float(count)).to(loss)]
+        ).to(self.sums)
+
+    def means(self) -> dict[str, float]:
+        sums = self.fabric.all_reduce(self.sums.clone(), reduce_op="sum")
+        loss, correct, entropy, count = torch.as_tensor(sums).tolist()
+        return {"loss": loss / count, "accuracy": correct / count, "entropy": entropy / count}
+
+
+def _batches(count: int, recipe: Recipe, epoch: int) -> Iterator[NDArray[np.int64]]:
+    # A last batch of one image would break batch normalisation, so the rest is dropped.
+    order = np.random.default_rng([recipe.seed, epoch]).permutation(count)
+    size = min(recipe.batch_size, count)
+    for start in range(0, count - size + 1, size):
+        yield order[start : start + size]
+
+
+def _mix(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:
+    training, _ = split(images, recipe)
+    mean, std = channel_statistics(training.pixels)
+    height, width = images.pixels.shape[1:3]
+    return Checkpoint(
+        recipe=recipe.model_dump(),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        source=source,
+        data_name=images.name,
+        data_digest=images.digest(),
+        training_images=len(training),
+        classes=list(images.classes),
+        input=InputSpec(height=height, width=width).model_dump(),
+        mean=mean,
+        std=std,
+        history=[],
+        weights={},
+        optimizer={},
+    )
+
+
+def channel_statistics(pixels: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation a channel in [0, 1] units, over uint8 [N, H, W, 3]."""
+    levels = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(3):
+        counts = np.zeros(256)
+        for chunk in np.array_split(pixels, max(1, len(pixels) // 10_000)):
+            counts += np.bincount(chunk[..., channel].ravel(), minlength=256)
+        mean = float((counts * levels).sum() / counts.sum())
+        variance = float((counts * (levels - mean) ** 2).sum() / counts.sum())
+        means.append(round(mean, 4))
+        stds.append(max(round(variance**0.5, 4), 1 / 255))
+    return means, stds
+
+
+def _matching(found: Checkpoint, wanted: Checkpoint) -> Checkpoint:
+    if found.data_digest != wanted.data_digest:
+        raise InputError(
+            f"the run to resume was trained on other images ({found.data_name}, digest "
+            f"{found.data_digest[:12]}, now {wanted.data_digest[:12]}); choose another --output"
+        )
+    for key, value in wanted.recipe.items():
+        if found.recipe[key] != value:
+            raise InputError(
+                f"the run to resume has {key} {found.recipe[key]}, not {value}; "
+                "give the same settings or choose another --output"
+            )
+    return found

@@ -1,0 +1,58 @@
+"""How a network is trained: every choice that the weights depend on, validated once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.card import DEFAULT_ALPHA, DEFAULT_DELTA
+
+
+class Recipe(BaseModel):
+    """The defaults are the papers' recipe ([IsoMax2] section 4); the schedule scales to epochs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: str = Field(
+        "resnet34_32", description="Backbone; ours end in _32, else torchvision's."
+    )
+    loss: Literal["softmax", "isomax", "isomax+", "isomax2"] = Field(
+        "isomax2", description="Last layer and its loss."
+    )
+    epochs: int = Field(300, ge=1, description="Passes over the training images.")
+    batch_size: int = Field(64, ge=2, description="Images a step, over all devices together.")
+    learning_rate: float = Field(
+        0.1, gt=0, description="At its peak; scales and tilts get a tenth."
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum of SGD.")
+    weight_decay: float = Field(1e-4, ge=0, description="On all weights but scales and tilts.")
+    schedule: Literal["step", "one-cycle"] = Field(
+        "step",
+        description="step: x 0.1 after 1/2, 2/3 and 5/6 of the epochs, as in the papers; "
+        "one-cycle: linear warm-up over a fifth, then linear decay to zero, for few epochs.",
+    )
+    flip: bool = Field(True, description="Mirror half of the images; off for digits and text.")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="Of the backbone; the head is always float32."
+    )
+    seed: int = Field(
+        0, ge=0, description="Fixes weights, order, augmentation and held-out images."
+    )
+    held_out: float = Field(
+        0.1, gt=0, lt=1, description="Share of the training images held out for calibration."
+    )
+    alpha: float = Field(DEFAULT_ALPHA, gt=0, lt=1, description="Share that may be rejected.")
+    delta: float = Field(DEFAULT_DELTA, gt=0, lt=1, description="Chance to exceed alpha.")
+    image_size: int | None = Field(
+        None, ge=8, le=4096, description="Input side in pixels; the network's own if not given."
+    )
+
+    def learning_rate_factor(self, progress: float) -> float:
+        """Factor on every group's learning rate; progress in [0, 1) is the share of steps done."""
+        if self.schedule == "one-cycle":
+            warm_up = 0.2
+            if progress < warm_up:
+                return max(progress / warm_up, 0.02)
+            return (1 - progress) / (1 - warm_up)
+        return 0.1 ** sum(progress >= milestone for milestone in (1 / 2, 2 / 3, 5 / 6))
