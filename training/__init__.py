@@ -1,0 +1,1 @@
+"""Images -> ``model.onnx``: training, calibration, export, evaluation and the papers' tables."""
