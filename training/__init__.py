@@ -1,1 +1,1 @@
-"""Images -> ``model.onnx``: training, calibration, export, evaluation and the papers' tables."""
+"""Images -> ``model.onnx``: data, training, calibration, export, evaluation."""
