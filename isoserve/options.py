@@ -59,7 +59,7 @@ def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     )
 
 
-def _click_type(annotation: Any) -> click.ParamType | type:
+def _click_type(annotation: Any) -> click.ParamType[Any] | type[Any]:
     if get_origin(annotation) in (Union, UnionType):
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is Literal:

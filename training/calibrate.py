@@ -103,7 +103,7 @@ def guaranteed_rank(n: int, alpha: float, delta: float) -> int:
     alpha = delta = 0.05.
     """
     ranks = np.arange(1, max(int(alpha * (n + 1)), 1) + 1)
-    enough = beta.cdf(alpha, ranks, n + 1 - ranks) >= 1 - delta
+    enough = np.asarray(beta.cdf(alpha, ranks, n + 1 - ranks)) >= 1 - delta
     if not enough.any():
         raise InputError(f"{n} calibration images allow no threshold at alpha {alpha}")
     return int(ranks[enough].max())
@@ -136,7 +136,7 @@ def _set_scores(
     predicted: NDArray[np.int64],
     classes: int,
 ) -> NDArray[np.int64]:
-    """Put marginal and class-conditional calibration scores in; returns images predicted a class."""
+    """Put both kinds of calibration scores in; returns how many images were predicted a class."""
     set_initializer(model, "calibration_scores", np.sort(scores)[np.newaxis])
     set_initializer(model, "calibration_count", np.array([float(len(scores))]))
     counts = np.bincount(predicted, minlength=classes)

@@ -34,7 +34,6 @@ from training.recipe import Recipe
 @click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--devices", default="auto", show_default=True, help="How many, or which.")
 @click.option("--nodes", default=1, show_default=True, help="Machines; start by torchrun.")
-@click.option("--compile", "compiled", is_flag=True, help="Compile the network by torch.compile.")
 @options_of(Recipe)
 def train(
     source: str,
@@ -44,7 +43,6 @@ def train(
     accelerator: str,
     devices: str,
     nodes: int,
-    compiled: bool,
     **given: Any,
 ) -> None:
     """Train on SOURCE: an image folder (train/CLASS/*, or CLASS/*) or a named data set.

@@ -55,7 +55,8 @@ class LabelledImages:
         """SHA-256 over class names, labels and pixels, in order."""
         digest = hashlib.sha256("\0".join(self.classes).encode())
         digest.update(self.labels.astype("<i8").tobytes())
-        digest.update(np.ascontiguousarray(self.pixels))
+        for image in self.pixels:
+            digest.update(image.tobytes())
         return digest.hexdigest()
 
 

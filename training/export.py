@@ -40,6 +40,14 @@ class ServedModel(nn.Module):
     exported graph; their names are the initialisers' names there.
     """
 
+    mean: Tensor
+    std: Tensor
+    temperature: Tensor
+    calibration_scores: Tensor
+    calibration_count: Tensor
+    class_calibration_scores: Tensor
+    class_calibration_counts: Tensor
+
     def __init__(self, classifier: Classifier, mean: list[float], std: list[float]) -> None:
         super().__init__()
         self.classifier = classifier
@@ -68,7 +76,7 @@ class ServedModel(nn.Module):
 
 
 def _p_value(score: Tensor, calibration_scores: Tensor, count: Tensor) -> Tensor:
-    """(1 + #{calibration scores <= score}) / (count + 1); score [N], calibration scores [N or 1, n].
+    """(1 + #{calibration scores <= score}) / (count + 1), [N]; calibration scores [N or 1, n].
 
     Conformal (Bates et al., Annals of Statistics 2023): uniform on in-distribution images.
     """

@@ -61,6 +61,8 @@ def fit(
     if checkpoint.epoch:
         classifier.load_state_dict(checkpoint.weights)
         optimizer.load_state_dict(checkpoint.optimizer)
+    if recipe.compile:
+        classifier.compile()
     model, fabric_optimizer = fabric.setup(classifier, optimizer)
     epoch_of = _Epoch(fabric, recipe, classifier, model, fabric_optimizer, checkpoint)
     resident = _Images(fabric, training)

@@ -42,6 +42,9 @@ class Recipe(BaseModel):
     held_out: float = Field(
         0.1, gt=0, lt=1, description="Share of the training images held out for calibration."
     )
+    compile: bool = Field(
+        False, description="Compile the network by torch.compile: slow to start, then faster."
+    )
     alpha: float = Field(DEFAULT_ALPHA, gt=0, lt=1, description="Share that may be rejected.")
     delta: float = Field(DEFAULT_DELTA, gt=0, lt=1, description="Chance to exceed alpha.")
     image_size: int | None = Field(

@@ -31,7 +31,8 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """3x3 stem without max-pool, stages of basic blocks, global average pool.
 
-    [N, 3, H, W] -> [N, D]; ``blocks=(3, 4, 6, 3)`` at ``width=64`` is the papers' ResNet34 (D = 512, 21,276,992 weights).
+    [N, 3, H, W] -> [N, D]; ``blocks=(3, 4, 6, 3)`` at ``width=64`` is the papers' ResNet34
+    (D = 512, 21,276,992 weights).
     """
 
     def __init__(self, blocks: Sequence[int], width: int = 64) -> None:
