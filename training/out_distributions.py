@@ -1,0 +1,157 @@
+"""Images of what the network was never taught: named sets, folders, and noise.
+
+Every image takes the path of :mod:`models.preprocessing`, as in training and serving. How a set
+was compressed and resized before it came here shows in the score as much as what it depicts: hold
+in- and out-of-distribution images to the same history, or say where they differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.card import InputSpec
+from models.errors import InputError
+from models.preprocessing import to_pixels
+from training.data import IMAGE_SUFFIXES, decode_files, load_images
+
+NOISE_IMAGES = 10_000
+"""Images of a noise set where no limit is given; as many as the papers' other sets have."""
+
+NAMED_SETS = ("cifar10", "cifar100", "fashionmnist", "svhn")
+"""Their test splits, by torchvision."""
+
+FOLDERS: dict[str, tuple[str, ...]] = {
+    "tinyimagenet": ("Imagenet_resize", "tinyimagenet", "TinyImageNet"),
+    "lsun": ("LSUN_resize", "lsun", "LSUN"),
+}
+"""Sets that cannot be downloaded -> folders they are looked for in; ODIN's archives come first."""
+
+
+@dataclass(frozen=True)
+class OutDistribution:
+    """Images without labels, ready for the network."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    """[N, H, W, 3], RGB."""
+    note: str = ""
+    """How the images were made, resized and compressed before they came here."""
+    skipped: tuple[str, ...] = ()
+    """A line for each file that could not be read: its path and why."""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def digest(self) -> str:
+        """SHA-256 over the pixels, in order."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).data).hexdigest()
+
+
+def load_out_distribution(
+    source: str, spec: InputSpec, data_root: Path, limit: int | None = None
+) -> OutDistribution:
+    """Load an out-distribution.
+
+    Args:
+        source: ``gaussian`` or ``uniform``; ``cifar10``, ``cifar100``, ``svhn``, ``fashionmnist``
+            (test splits); ``tinyimagenet`` or ``lsun``, as ODIN's archives unpack under
+            ``data_root``; or any folder of images, flat or nested, of which only ``test`` is read
+            if it has one. ``NAME=SOURCE`` gives it another name.
+        spec: the pixels wanted.
+        data_root: where named sets are looked for.
+        limit: at most so many images, drawn evenly from a larger set; the same ones each time.
+
+    Raises:
+        InputError: no such set or folder, or not one readable image in it.
+    """
+    name, separator, given = source.partition("=")
+    if separator and name and given and not Path(source).is_dir():
+        found = load_out_distribution(given, spec, data_root, limit)
+        return OutDistribution(name, found.pixels, found.note, found.skipped)
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; an out-distribution wants at least one image")
+    key = source.lower()
+    if key in _NOISE:
+        return _noise(key, spec, NOISE_IMAGES if limit is None else limit)
+    if key in NAMED_SETS:
+        images = load_images(key, "test", spec, data_root)
+        chosen = _spread(len(images), limit)
+        return OutDistribution(key, images.pixels[chosen], f"torchvision's {key}, test split")
+    if key in FOLDERS:
+        return _read_folder(key, _find_folder(key, data_root), spec, limit)
+    if not Path(source).is_dir():
+        raise InputError(
+            f"no out-distribution and no folder named {source!r}; give an image folder or one of "
+            f"{', '.join((*_NOISE, *NAMED_SETS, *FOLDERS))}"
+        )
+    return _read_folder(Path(source).resolve().name, Path(source), spec, limit)
+
+
+def _gaussian(generator: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    return np.clip(generator.normal(0.5, 1.0, shape), 0.0, 1.0)
+
+
+def _uniform(generator: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    return generator.random(shape)
+
+
+Noise = Callable[[np.random.Generator, tuple[int, int, int]], NDArray[np.float64]]
+
+_NOISE: dict[str, tuple[Noise, str]] = {
+    "gaussian": (_gaussian, "each value N(0.5, 1), clipped to [0, 1]; made at the input's size"),
+    "uniform": (_uniform, "each value U(0, 1); made at the input's size"),
+}
+
+
+def _noise(kind: str, spec: InputSpec, count: int) -> OutDistribution:
+    draw, note = _NOISE[kind]
+    pixels = np.empty((count, spec.height, spec.width, 3), dtype=np.uint8)
+    for index in range(count):
+        # Seeded by the index: the first n images are the same whatever the count.
+        generator = np.random.default_rng([*kind.encode(), index])
+        values = np.round(255 * draw(generator, (spec.height, spec.width, 3))).astype(np.uint8)
+        pixels[index] = to_pixels(Image.fromarray(values), spec)
+    return OutDistribution(kind, pixels, f"{note}; uncompressed")
+
+
+def _find_folder(name: str, data_root: Path) -> Path:
+    for folder in FOLDERS[name]:
+        if (data_root / folder).is_dir():
+            return data_root / folder
+    raise InputError(
+        f"{name} is not in {data_root}: unpack ODIN's archive so that "
+        f"{data_root / FOLDERS[name][0]} is a folder, or give {name}=FOLDER"
+    )
+
+
+def _read_folder(name: str, folder: Path, spec: InputSpec, limit: int | None) -> OutDistribution:
+    root = folder / "test" if (folder / "test").is_dir() else folder
+    paths = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+    if not paths:
+        raise InputError(f"no images in {root}: looked for {', '.join(IMAGE_SUFFIXES)}")
+    paths = [paths[index] for index in _spread(len(paths), limit)]
+    pixels, reasons = decode_files(paths, spec)
+    skipped = tuple(f"{path}: {why}" for path, why in zip(paths, reasons, strict=True) if why)
+    if len(skipped) == len(paths):
+        raise InputError(f"not one readable image in {root}: {skipped[0]}")
+    if skipped:
+        pixels = pixels[[not why for why in reasons]]
+    suffixes = sorted({path.suffix.lower().lstrip(".") for path in paths})
+    return OutDistribution(name, pixels, f"folder of {', '.join(suffixes)} files", skipped)
+
+
+def _spread(count: int, limit: int | None) -> NDArray[np.int64]:
+    """Indices of ``limit`` of ``count`` images in order, evenly spread over all of them."""
+    wanted = count if limit is None else min(count, limit)
+    return np.arange(wanted) * count // wanted
