@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -82,7 +82,7 @@ def load_images(source: str, split: Split, spec: InputSpec, data_root: Path) -> 
             f"no data set and no folder named {source!r}; give an image folder or one of "
             f"{', '.join(_NAMED)}"
         )
-    return _load_folder(root, split, spec)
+    return _load_split(root, split, spec)
 
 
 def hold_out(
@@ -150,12 +150,22 @@ def decode_files(paths: Sequence[Path], spec: InputSpec) -> tuple[NDArray[np.uin
         return pixels, list(pool.map(decode, range(len(paths))))
 
 
-def _load_folder(root: Path, split: Split, spec: InputSpec) -> LabelledImages:
+def _load_split(root: Path, split: Split, spec: InputSpec) -> LabelledImages:
     folder = root / split
+    if split == "test" and not folder.is_dir():
+        raise InputError(f"no test images: {folder} is not a folder")
+    found = load_class_folders(folder if folder.is_dir() else root, spec)
+    return replace(found, name=root.resolve().name)
+
+
+def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
+    """Load ``folder/CLASS/*``; classes in the folders' alphabetical order.
+
+    Raises:
+        InputError: no such folder, fewer than two classes, or a class without a readable image.
+    """
     if not folder.is_dir():
-        if split == "test":
-            raise InputError(f"no test images: {folder} is not a folder")
-        folder = root
+        raise InputError(f"no folder {folder}; give one that holds a folder of images a class")
     names = sorted(
         entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
     )
@@ -184,7 +194,7 @@ def _load_folder(root: Path, split: Split, spec: InputSpec) -> LabelledImages:
             )
     if not readable.all():
         pixels = pixels[readable]
-    return LabelledImages(root.resolve().name, pixels, kept, tuple(names), skipped)
+    return LabelledImages(folder.resolve().name, pixels, kept, tuple(names), skipped)
 
 
 def _load_named(name: str, split: Split, spec: InputSpec, data_root: Path) -> LabelledImages:

@@ -1,15 +1,36 @@
-"""Run an exported model over many images, as the service would."""
+"""Read an exported model and run it over many images, as the service would."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from models.card import INPUT_NAME, OUTPUT_NAMES
+from models.card import INPUT_NAME, OUTPUT_NAMES, CardError, ModelCard, read_card
+from models.errors import InputError
 
 Outputs = dict[str, NDArray[np.float32]]
+
+
+def read_model(path: Path) -> tuple[onnx.ModelProto, ModelCard]:
+    """Read a ``model.onnx`` and its card.
+
+    Raises:
+        InputError: no such file, not an ONNX model, or one without a valid card.
+    """
+    if not path.is_file():
+        raise InputError(f"no model file at {path}")
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+        return model, read_card({entry.key: entry.value for entry in model.metadata_props})
+    except CardError as error:
+        raise InputError(f"{path}: {error}") from error
+    except DecodeError as error:
+        raise InputError(f"{path} is not an ONNX model: {error}") from error
 
 
 def run_graph(
