@@ -1,1 +1,1 @@
-"""``model.onnx`` -> HTTP."""
+"""model.onnx -> HTTP: decoding, batching, inference, verdicts. Imports neither torch nor onnx."""

@@ -1,0 +1,5 @@
+"""``python -m isoserve``: the same program without its script on the PATH."""
+
+from isoserve.cli import main
+
+main()

@@ -1,0 +1,135 @@
+"""The application: routes, their life span, and the layer around them; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.batching import MicroBatcher, QueueLimits
+from service.exchange import OTHER_ROUTE, Exchanges
+from service.images import ImageLimits
+from service.metrics import Metrics
+from service.openapi import describe_predict
+from service.problems import CONTENT_TYPE, Problem
+from service.repository import Repository
+from service.routes.models import model_routes
+from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
+from service.settings import Settings
+
+
+class Application:
+    """The ASGI application and what it is made of, for tests and for the routes of others."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.slots = settings.slots or len(os.sched_getaffinity(0))
+        self.metrics = Metrics()
+        self.image_limits = ImageLimits(settings.max_pixels, settings.max_side)
+        self.repository = Repository(settings, self.slots, self.metrics)
+        self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
+        self.api = self._fastapi()
+        self._exchanges = Exchanges(self._dispatch, self.metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._exchanges(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The hot route goes past FastAPI's layers, which cost as much as all the rest of it.
+        if scope["type"] == "http" and scope["path"] == PREDICT and scope["method"] == "POST":
+            await self.predict.predict(scope, receive, send)
+        else:
+            await self.api(scope, receive, send)
+
+    def _fastapi(self) -> FastAPI:
+        api = FastAPIOffline(
+            title="Isoserve",
+            description='A model server that says "I don\'t know".',
+            version=version("isoserve"),
+            lifespan=self._lifespan,
+        )
+        api.router.routes += [
+            Route(PREDICT, _Asgi(self.predict.predict), methods=["POST"]),
+            Route(PREDICT_BATCH, _Asgi(self.predict.predict_batch), methods=["POST"]),
+        ]
+        api.include_router(model_routes(self.repository, self.metrics))
+        api.add_exception_handler(Problem, _answer_problem)
+        api.add_exception_handler(HTTPException, _answer_http_exception)
+        api.add_exception_handler(RequestValidationError, _answer_validation_error)
+        describe = api.openapi
+
+        def openapi() -> dict[str, Any]:
+            if api.openapi_schema is None:
+                describe_predict(describe(), self.settings)
+            return describe()
+
+        api.openapi = openapi  # type: ignore[method-assign]
+        return api
+
+    @asynccontextmanager
+    async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002
+        settings = self.settings
+        limits = QueueLimits(settings.queue_images, settings.queue_seconds, settings.max_batch)
+        batcher = MicroBatcher(self.slots, limits, self.image_limits, self.metrics)
+        self.predict.batcher = batcher
+        self.repository.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.repository.close)
+            await asyncio.to_thread(batcher.close)
+
+
+def create_app(settings: Settings) -> Application:
+    """The application of these settings; it loads its models when its life span begins."""
+    return Application(settings)
+
+
+class _Asgi:
+    """Starlette takes a function as an endpoint of requests, an object as an ASGI application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def _problem_response(request: Request, problem: Problem) -> Response:
+    route = request.scope.get("route")
+    request.scope["route_label"] = getattr(route, "path", OTHER_ROUTE)
+    return Response(
+        problem.body(request.scope["request_id"]),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=CONTENT_TYPE,
+    )
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return _problem_response(request, error)
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    problem = Problem(error.status_code, "http", str(error.detail))
+    problem.headers.update(error.headers or {})
+    return _problem_response(request, problem)
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return _problem_response(request, Problem(422, "bad_parameter", f"{where}: {first['msg']}"))

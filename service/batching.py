@@ -1,0 +1,282 @@
+"""Micro-batches of what is waiting: a bounded queue in front of a few inference threads.
+
+Nothing ever waits for company. A free slot takes what is there (an equal share with the other idle
+slots, at most ``max_batch``), decodes it, runs the network once, makes each image's answer, and
+hops back to the event loop once for the whole batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from models.card import InputSpec
+from service.engine import Outputs, Pixels
+from service.images import ImageLimits, InvalidImage, decode
+from service.metrics import Metrics
+from service.problems import Problem
+from service.versions import Served
+
+log = logging.getLogger("isoserve.batching")
+
+COST_SMOOTHING = 0.2
+"""Weight of the newest batch in the running mean of seconds an image."""
+
+
+class Job:
+    """One image on its way through a slot.
+
+    Args:
+        served: the version that answers, held until the answer is made.
+        source: the encoded image, or its pixels, uint8 [H, W, 3] at the model's size.
+        finish: makes the answer out of the batch's outputs and this image's row, in the slot.
+        future: gets the answer, or a Problem or InvalidImage; cancelled means nobody waits.
+    """
+
+    __slots__ = (
+        "decode_seconds",
+        "finish",
+        "future",
+        "inference_seconds",
+        "queued_at",
+        "served",
+        "source",
+        "wait_seconds",
+    )
+
+    def __init__(
+        self,
+        served: Served,
+        source: bytes | Pixels,
+        finish: Callable[[Outputs, int], Any],
+        future: asyncio.Future[Any],
+    ) -> None:
+        self.served = served
+        self.source = source
+        self.finish = finish
+        self.future = future
+        self.queued_at = 0.0
+        self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """What may wait, and for how long."""
+
+    images: int
+    seconds: float
+    max_batch: int
+
+
+class MicroBatcher:
+    """The queue and its slots; made and closed on the event loop it answers to."""
+
+    def __init__(
+        self, slots: int, limits: QueueLimits, image_limits: ImageLimits, metrics: Metrics
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._image_limits = image_limits
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._waiting: dict[Served, deque[Job]] = {}
+        self._depth = 0
+        self._idle: list[int] = []
+        self._free = 0
+        self._seconds_an_image = 0.0
+        self._closed = False
+        self._wake = [threading.Lock() for _ in range(slots)]
+        for lock in self._wake:
+            lock.acquire()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(slot,), name=f"slot-{slot}", daemon=True)
+            for slot in range(slots)
+        ]
+        for thread in self._threads:
+            thread.start()
+        metrics.queue_depth.set_function(lambda: self._depth)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue the jobs, all or none.
+
+        Raises:
+            Problem: 429, too many images wait already, or would wait too long.
+        """
+        now = perf_counter()
+        with self._lock:
+            if self._closed:
+                raise Problem(503, "stopping", "the server is stopping", retry_after=1)
+            self._admit(len(jobs))
+            for job in jobs:
+                job.queued_at = now
+                queue = self._waiting.get(job.served)
+                if queue is None:
+                    queue = self._waiting[job.served] = deque()
+                queue.append(job)
+            self._depth += len(jobs)
+            woken = [self._idle.pop() for _ in range(min(len(self._idle), len(jobs)))]
+        for slot in woken:
+            self._wake[slot].release()
+
+    def close(self) -> None:
+        """Let the slots finish what waits, then end them; blocks until they have."""
+        with self._lock:
+            self._closed = True
+            woken, self._idle = self._idle, []
+        for slot in woken:
+            self._wake[slot].release()
+        for thread in self._threads:
+            thread.join()
+
+    def _admit(self, images: int) -> None:
+        expected = self._depth * self._seconds_an_image / len(self._threads)
+        if self._depth + images > self._limits.images:
+            limit, detail = "images", f"{self._depth} images wait already"
+        elif expected > self._limits.seconds:
+            limit, detail = "seconds", f"the wait would be about {expected:.1f} s"
+        else:
+            return
+        self._metrics.shed.labels(limit).inc(images)
+        raise _shed(detail, expected)
+
+    def _serve(self, slot: int) -> None:
+        while self._serve_batch(slot):
+            pass
+
+    def _serve_batch(self, slot: int) -> bool:
+        """A batch from queue to loop; its own frame, so that an idle slot holds no model."""
+        batch = self._take(slot)
+        if batch:
+            self._loop.call_soon_threadsafe(_settle, self._answer(slot, batch))
+        return bool(batch)
+
+    def _take(self, slot: int) -> list[Job]:
+        """This slot's share of the model that has waited longest; empty when closed.
+
+        A slot that was woken and has not taken yet counts as free, so that a burst is split.
+        """
+        with self._lock:
+            self._free += 1
+        while True:
+            with self._lock:
+                while self._waiting:
+                    if batch := self._share():
+                        self._free -= 1
+                        return batch
+                if self._closed:
+                    return []
+                self._idle.append(slot)
+            self._wake[slot].acquire()
+
+    def _share(self) -> list[Job]:
+        served, queue = next(iter(self._waiting.items()))
+        share = min(self._limits.max_batch, math.ceil(len(queue) / self._free))
+        taken = [queue.popleft() for _ in range(share)]
+        self._depth -= share
+        del self._waiting[served]
+        if queue:
+            self._waiting[served] = queue  # behind the other models
+        return [job for job in taken if not job.future.cancelled()]
+
+    def _answer(self, slot: int, batch: list[Job]) -> list[tuple[asyncio.Future[Any], Any]]:
+        """Each job's future with its answer or its error; never raises."""
+        started = perf_counter()
+        settled: list[tuple[asyncio.Future[Any], Any]] = []
+        try:
+            ready, pixels = self._decode(batch, started, settled)
+            if ready:
+                self._run(slot, ready, pixels, settled)
+        except Exception:
+            log.exception("a batch of %d failed", len(batch))
+            problem = Problem(500, "inference_failed", "the network failed on this image")
+            done = {id(future) for future, _ in settled}
+            settled += [(job.future, problem) for job in batch if id(job.future) not in done]
+        cost = (perf_counter() - started) / len(batch)
+        self._seconds_an_image += COST_SMOOTHING * (cost - self._seconds_an_image)
+        return settled
+
+    def _decode(
+        self, batch: list[Job], started: float, settled: list[tuple[asyncio.Future[Any], Any]]
+    ) -> tuple[list[Job], Pixels]:
+        spec = batch[0].served.model.card.input
+        pixels = np.empty((len(batch), spec.height, spec.width, 3), dtype=np.uint8)
+        ready: list[Job] = []
+        before = started
+        for job in batch:
+            job.wait_seconds = started - job.queued_at
+            if job.wait_seconds > self._limits.seconds:
+                self._metrics.shed.labels("seconds").inc()
+                detail = f"the image waited {job.wait_seconds:.1f} s"
+                settled.append((job.future, _shed(detail, job.wait_seconds)))
+                continue
+            try:
+                pixels[len(ready)] = self._pixels(job.source, spec)
+            except InvalidImage as error:
+                self._metrics.invalid_images.labels(error.reason).inc()
+                settled.append((job.future, error))
+            else:
+                ready.append(job)
+            now = perf_counter()
+            job.decode_seconds = now - before
+            before = now
+        return ready, pixels[: len(ready)]
+
+    def _pixels(self, source: bytes | Pixels, spec: InputSpec) -> Pixels:
+        if not isinstance(source, bytes):
+            return source
+        try:
+            return decode(source, spec, self._image_limits)
+        except InvalidImage:
+            raise
+        except Exception as error:  # whatever a decoder does, the other images are not to suffer
+            log.exception("an image broke the decoder")
+            raise InvalidImage("broken", "the image cannot be decoded", 400) from error
+
+    def _run(
+        self,
+        slot: int,
+        ready: list[Job],
+        pixels: Pixels,
+        settled: list[tuple[asyncio.Future[Any], Any]],
+    ) -> None:
+        started = perf_counter()
+        outputs = ready[0].served.model.run(slot, pixels)
+        seconds = perf_counter() - started
+        for row, job in enumerate(ready):
+            job.inference_seconds = seconds
+            settled.append((job.future, job.finish(outputs, row)))
+        metrics = self._metrics
+        metrics.inference_duration.observe(seconds)
+        metrics.batch_size.observe(len(ready))
+        for job in ready:
+            metrics.queue_wait.observe(job.wait_seconds)
+            metrics.decode_duration.observe(job.decode_seconds)
+        ready[0].served.series.count(outputs)
+
+
+def _shed(detail: str, expected: float) -> Problem:
+    return Problem(
+        429,
+        "queue_full",
+        f"too many requests: {detail}",
+        retry_after=max(1, math.ceil(expected)),
+    )
+
+
+def _settle(settled: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, answer in settled:
+        if future.done():
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

@@ -1,0 +1,112 @@
+"""One request and its answer: its id, how long it took, and that it is always answered.
+
+:class:`Exchanges` is the outermost ASGI layer. It goes around the predict routes and FastAPI alike
+and costs a closure a request; Starlette's own middleware classes cost a hundred times that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.body import ClientGone
+from service.metrics import Metrics
+from service.problems import CONTENT_TYPE, Problem
+
+log = logging.getLogger("isoserve.exchange")
+
+SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+"""A client's X-Request-ID is taken over when it looks like this: it ends up in headers and logs."""
+
+CLIENT_GONE = 499
+"""Status under which a request is counted whose client left; nobody receives it."""
+
+OTHER_ROUTE = "other"
+
+
+class Exchanges:
+    """Gives every request an id and every answer that id; counts and times them by route."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        request_id = _request_id(scope)
+        scope["request_id"] = request_id
+        scope["route_label"] = OTHER_ROUTE
+        header = (b"x-request-id", request_id.encode())
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientGone:
+            status = CLIENT_GONE
+        except Exception:
+            log.exception("request %s failed", request_id)
+            if status == 0:
+                await send_problem(
+                    Problem(500, "internal", "the server failed; the request id names its log"),
+                    request_id,
+                    send_with_id,
+                )
+        finally:
+            self._metrics.request_duration.labels(scope["route_label"], str(status)).observe(
+                perf_counter() - started
+            )
+
+
+async def send_problem(problem: Problem, request_id: str, send: Send) -> None:
+    """Answer with a problem document."""
+    await send_body(
+        problem.body(request_id),
+        send,
+        status=problem.status,
+        content_type=CONTENT_TYPE.encode(),
+        headers=[(name.encode(), value.encode()) for name, value in problem.headers.items()],
+    )
+
+
+async def send_body(
+    body: bytes,
+    send: Send,
+    *,
+    status: int = 200,
+    content_type: bytes = b"application/json",
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    """Answer with a whole body at once."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", content_type),
+                (b"content-length", str(len(body)).encode()),
+                *(headers or []),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and SANE_ID.fullmatch(value):
+            return str(value, "ascii")
+    return os.urandom(16).hex()

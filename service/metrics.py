@@ -1,0 +1,172 @@
+"""What Prometheus sees. Names and labels are part of the contract with dashboards and alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from service.engine import Model, Outputs
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+P_VALUE_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""On in-distribution traffic the p-value is uniform, so each bucket's share is its width."""
+
+SCORE_BUCKETS = (
+    *(-7.0, -6.0, -5.0, -4.5, -4.0, -3.5, -3.0, -2.75, -2.5),
+    *(round(-2.3 + 0.1 * step, 1) for step in range(19)),
+    *(-0.3, -0.2, -0.1, -0.05, 0.0),
+)
+SECONDS_BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
+    *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+VERDICTS = ("in_distribution", "ood")
+
+
+class Metrics:
+    """One registry an application, so that two applications in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        of_model = ("model", "version")
+        self._images = self._counter("images", "Verdicts at the operator's alpha.", "verdict")
+        self._predictions = self._counter(
+            "predictions", "Verdicts by predicted class.", "label", "verdict"
+        )
+        self._p_value = Histogram(
+            "isoserve_p_value",
+            "Conformal p-values; uniform on in-distribution traffic.",
+            of_model,
+            buckets=P_VALUE_BUCKETS,
+            registry=self.registry,
+        )
+        self._entropic_score = Histogram(
+            "isoserve_entropic_score",
+            "Entropic scores in nats; higher = more in-distribution.",
+            of_model,
+            buckets=SCORE_BUCKETS,
+            registry=self.registry,
+        )
+        self.invalid_images = Counter(
+            "isoserve_invalid_images_total",
+            "Images refused, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.request_duration = Histogram(
+            "isoserve_request_duration_seconds",
+            "From the request's headers to the answer's end.",
+            ("route", "status"),
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self.decode_duration = self._seconds("decode_duration", "Decoding one image.")
+        self.queue_wait = self._seconds("queue_wait", "Waiting for a free slot, an image.")
+        self.inference_duration = self._seconds("inference_duration", "One run, a batch.")
+        self.batch_size = Histogram(
+            "isoserve_batch_size",
+            "Images in one run.",
+            buckets=BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self.queue_depth = Gauge(
+            "isoserve_queue_depth", "Images waiting for a slot.", registry=self.registry
+        )
+        self.shed = Counter(
+            "isoserve_shed_total",
+            "Images answered with 429, by the limit they met.",
+            ("limit",),
+            registry=self.registry,
+        )
+        self._model_info = Gauge(
+            "isoserve_model_info",
+            "1 for each version that serves.",
+            ("model", "version", "sha256", "network", "loss"),
+            registry=self.registry,
+        )
+        self._model_alpha = Gauge(
+            "isoserve_model_alpha", "The operator's alpha.", of_model, registry=self.registry
+        )
+        self.model_loads = Counter(
+            "isoserve_model_loads_total",
+            "Attempts to load a version.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        for limit in ("images", "seconds"):
+            self.shed.labels(limit)
+        for outcome in ("loaded", "refused"):
+            self.model_loads.labels(outcome)
+
+    def exposition(self) -> bytes:
+        """The registry in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def model_serves(self, model: Model, alpha: float) -> ModelSeries:
+        """Create the version's series, at zero, and mark it as serving."""
+        self._info_of(model).set(1)
+        self._model_alpha.labels(model.name, str(model.version)).set(alpha)
+        return ModelSeries(self, model, alpha)
+
+    def model_left(self, model: Model) -> None:
+        """The version serves no more; its counts stay, as Prometheus wants of counters."""
+        self._model_info.remove(*self._info_labels(model))
+        self._model_alpha.remove(model.name, str(model.version))
+
+    def _info_of(self, model: Model) -> Gauge:
+        return self._model_info.labels(*self._info_labels(model))
+
+    @staticmethod
+    def _info_labels(model: Model) -> tuple[str, ...]:
+        card = model.card
+        return (model.name, str(model.version), model.sha256, card.network, card.loss)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(
+            f"isoserve_{name}_total", text, ("model", "version", *labels), registry=self.registry
+        )
+
+    def _seconds(self, name: str, text: str) -> Histogram:
+        return Histogram(
+            f"isoserve_{name}_seconds", text, buckets=SECONDS_BUCKETS, registry=self.registry
+        )
+
+
+class ModelSeries:
+    """One version's series, bound once, so that counting looks nothing up."""
+
+    def __init__(self, metrics: Metrics, model: Model, alpha: float) -> None:
+        key = (model.name, str(model.version))
+        self._alpha = np.float32(alpha)
+        self._images = [metrics._images.labels(*key, verdict) for verdict in VERDICTS]
+        self._predictions = [
+            [metrics._predictions.labels(*key, label, verdict) for verdict in VERDICTS]
+            for label in model.labels
+        ]
+        self._p_value = metrics._p_value.labels(*key)
+        self._entropic_score = metrics._entropic_score.labels(*key)
+
+    def count(self, outputs: Outputs) -> None:
+        """Count a batch's verdicts, at the operator's alpha whatever a request asked for."""
+        rejected = (~(outputs.p_value > self._alpha)).tolist()
+        ood = sum(rejected)
+        self._images[0].inc(len(rejected) - ood)
+        self._images[1].inc(ood)
+        predicted: Sequence[int] = outputs.probabilities.argmax(axis=1).tolist()
+        for index, out in zip(predicted, rejected, strict=True):
+            self._predictions[index][out].inc()
+        for p_value in outputs.p_value.tolist():
+            self._p_value.observe(p_value)
+        for score in outputs.entropic_score.tolist():
+            self._entropic_score.observe(score)

@@ -1,0 +1,78 @@
+"""What is loaded, and whether the server is well: models, probes, metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.metrics import Metrics
+from service.problems import Problem
+from service.repository import Repository
+from service.schemas import Health, ModelDocument, ModelList, ProblemDocument, VersionDocument
+from service.versions import ModelRecord
+
+
+def model_routes(repository: Repository, metrics: Metrics) -> APIRouter:
+    """The routes, bound to this application's repository and registry."""
+    router = APIRouter()
+
+    @router.get("/v1/models", tags=["models"], summary="Every model and its versions")
+    async def list_models() -> ModelList:
+        return ModelList(models=[_document(repository.models[name]) for name in _names()])
+
+    @router.get(
+        "/v1/models/{name}",
+        tags=["models"],
+        summary="One model: versions, states, cards",
+        responses={404: {"model": ProblemDocument}},
+    )
+    async def get_model(name: str) -> ModelDocument:
+        return _document(repository.find(name))
+
+    @router.get("/healthz/live", tags=["health"], summary="The process answers")
+    async def live() -> Health:
+        return Health(status="live")
+
+    @router.get(
+        "/healthz/ready",
+        tags=["health"],
+        summary="A model is loaded",
+        responses={503: {"model": ProblemDocument}},
+    )
+    async def ready() -> Health:
+        if not repository.ready:
+            raise Problem(503, "no_model_ready", "no model is loaded", retry_after=1)
+        return Health(status="ready")
+
+    @router.get(
+        "/metrics", tags=["health"], summary="Prometheus' text format", response_class=Response
+    )
+    def exposition() -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    def _names() -> list[str]:
+        return sorted(repository.models)
+
+    return router
+
+
+def _document(record: ModelRecord) -> ModelDocument:
+    served = record.served
+    return ModelDocument(
+        name=record.name,
+        serving=served.model.version if served else None,
+        versions=[
+            VersionDocument(
+                version=known.version,
+                state=known.state,
+                reason=known.reason,
+                detail=known.detail,
+                since=known.since,
+                sha256=known.sha256,
+                card=known.card,
+            )
+            for known in sorted(
+                [*record.versions.values()], key=lambda known: known.version, reverse=True
+            )
+        ],
+    )

@@ -1,0 +1,110 @@
+"""Everything an operator can set: one frozen class, read by CLI, environment and docs.
+
+Each field is a flag ``--like-this`` of ``isoserve serve`` and a variable ``ISOSERVE_LIKE_THIS``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from models.card import DEFAULT_ALPHA, OpenShare
+from models.errors import InputError
+
+ENV_PREFIX = "ISOSERVE_"
+
+
+class Settings(BaseSettings):
+    """Checked together once, at the door; inside, values are right."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    repository: Path = Field(
+        Path("model_repository"),
+        description="Folder of NAME/VERSION/model.onnx, or one model.onnx to serve by itself.",
+    )
+    default_model: str = Field(
+        "",
+        description="Model that answers requests naming none; empty means the only one, or the "
+        "first by name.",
+    )
+    alpha: OpenShare = Field(
+        DEFAULT_ALPHA,
+        description="An image is out-of-distribution where its p-value is at most this; about "
+        "this share of in-distribution images is rejected.",
+    )
+    watch_seconds: float = Field(
+        2.0, gt=0, description="How often the repository is looked at for new or removed versions."
+    )
+    max_model_bytes: int = Field(
+        2**30, ge=1, description="A model file larger than this is refused."
+    )
+    slots: int = Field(
+        0, ge=0, le=1024, description="Inference threads, a session each; 0 means one a core."
+    )
+    max_batch: int = Field(32, ge=1, le=1024, description="Most images in one run of the network.")
+    queue_images: int = Field(
+        512, ge=1, description="Most images waiting; beyond it requests get 429."
+    )
+    queue_seconds: float = Field(
+        1.0, gt=0, description="Longest an image may wait for a slot; beyond it it gets 429."
+    )
+    max_body_bytes: int = Field(
+        20 * 2**20, ge=1, description="Largest body of a request with one image."
+    )
+    max_batch_body_bytes: int = Field(
+        100 * 2**20, ge=1, description="Largest body of a request with several images."
+    )
+    max_batch_images: int = Field(64, ge=1, description="Most images in one batch request.")
+    body_seconds: float = Field(
+        15.0, gt=0, description="A body that has not arrived whole after this long is cut off."
+    )
+    max_pixels: int = Field(20_000_000, ge=1, description="Most pixels an image may have.")
+    max_side: int = Field(16_384, ge=1, description="Longest side an image may have, in pixels.")
+
+    @model_validator(mode="after")
+    def _agree_with_each_other(self) -> Self:
+        if self.max_batch_images > self.queue_images:
+            raise ValueError(
+                f"max_batch_images ({self.max_batch_images}) must not exceed queue_images "
+                f"({self.queue_images}): such a request could never be admitted"
+            )
+        if self.max_body_bytes > self.max_batch_body_bytes:
+            raise ValueError(
+                f"max_body_bytes ({self.max_body_bytes}) must not exceed max_batch_body_bytes "
+                f"({self.max_batch_body_bytes})"
+            )
+        return self
+
+
+def read_settings(**given: Any) -> Settings:
+    """Settings from what is given, else the environment, else the defaults.
+
+    Raises:
+        InputError: a value is out of its range or contradicts another; names flag and variable.
+    """
+    try:
+        return Settings(**given)
+    except SettingsError as error:
+        raise InputError(f"bad setting in the environment: {error}") from error
+    except ValidationError as error:
+        raise InputError(_in_one_line(error)) from error
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _in_one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    name = str(first["loc"][0])
+    return f"{flag(name)} ({ENV_PREFIX}{name.upper()}): {message}, got {first['input']!r}"

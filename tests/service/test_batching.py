@@ -1,0 +1,230 @@
+"""The queue and its slots, without HTTP around them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import colour
+from tiny_model import TinyModel, write_tiny_model
+
+from service.batching import Job, MicroBatcher, QueueLimits
+from service.engine import Model, Outputs, Pixels
+from service.images import ImageLimits, InvalidImage
+from service.metrics import Metrics
+from service.problems import Problem
+from service.repository import Repository
+from service.settings import Settings
+from service.versions import Served
+
+IMAGES = ImageLimits(10_000, 1_000)
+RED = np.full((8, 8, 3), (255, 0, 0), dtype=np.uint8)
+
+
+class GatedModel:
+    """Stands in for a model in memory: each run waits until the test opens the gate."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.card = model.card
+        self.gate = threading.Event()
+        self.batches: list[int] = []
+        self.entered = threading.Semaphore(0)
+
+    def run(self, slot: int, images: Pixels) -> Outputs:
+        self.batches.append(len(images))
+        self.entered.release()
+        assert self.gate.wait(20)
+        return self._model.run(slot, images)
+
+
+@pytest.fixture(name="served")
+def _served(tmp_path: Path) -> Served:
+    """A loaded tiny model behind a gate."""
+    write_tiny_model(tmp_path / "m" / "1" / "model.onnx", TinyModel())
+    repository = Repository(Settings(repository=tmp_path, max_batch=2), 2, Metrics())
+    repository.scan()
+    served = repository.resolve("m", None)
+    return Served(GatedModel(served.model), served.series)  # type: ignore[arg-type]
+
+
+def gated(served: Served) -> GatedModel:
+    assert isinstance(served.model, GatedModel)
+    return served.model
+
+
+def job(served: Served, source: bytes | Pixels = RED) -> Job:
+    def finish(outputs: Outputs, row: int) -> int:
+        return int(outputs.probabilities[row].argmax())
+
+    return Job(served, source, finish, asyncio.get_running_loop().create_future())
+
+
+def run(scenario: Callable[[MicroBatcher], Awaitable[Any]], slots: int = 1, **limits: Any) -> Any:
+    """Run the scenario with a batcher on a fresh event loop."""
+
+    async def main() -> Any:
+        chosen = {"images": 100, "seconds": 30.0, "max_batch": 4, **limits}
+        batcher = MicroBatcher(slots, QueueLimits(**chosen), IMAGES, Metrics())
+        try:
+            return await scenario(batcher)
+        finally:
+            await asyncio.to_thread(batcher.close)
+
+    return asyncio.run(main())
+
+
+async def first_batch_is_running(served: Served) -> None:
+    assert await asyncio.to_thread(gated(served).entered.acquire, timeout=20)
+
+
+def test_a_lone_image_runs_at_once_and_waiters_share_one_run_up_to_the_limit(
+    served: Served,
+) -> None:
+    async def scenario(batcher: MicroBatcher) -> list[int]:
+        jobs = [job(served) for _ in range(8)]
+        batcher.submit(jobs[:1])
+        await first_batch_is_running(served)
+        batcher.submit(jobs[1:])
+        gated(served).gate.set()
+        return list(await asyncio.gather(*(j.future for j in jobs)))
+
+    assert run(scenario) == [0] * 8
+    assert gated(served).batches == [1, 4, 3]
+
+
+def test_what_waits_is_split_over_idle_slots(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> None:
+        while len(batcher._idle) < 2:
+            await asyncio.sleep(0.001)
+        jobs = [job(served) for _ in range(4)]
+        batcher.submit(jobs)
+        for _ in range(2):
+            await first_batch_is_running(served)
+        gated(served).gate.set()
+        await asyncio.gather(*(j.future for j in jobs))
+
+    run(scenario, slots=2)
+    assert sorted(gated(served).batches)[-1] < 4
+    assert sum(gated(served).batches) == 4
+
+
+def test_a_bad_image_fails_alone(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> list[Any]:
+        sources = [RED, b"garbage", colour(0, 255, 0), colour(0, 0, 255)[:-20]]
+        jobs = [job(served, source) for source in sources]
+        gated(served).gate.set()
+        batcher.submit(jobs)
+        return await asyncio.gather(*(j.future for j in jobs), return_exceptions=True)
+
+    first, bad, second, _ = run(scenario)
+    assert (first, second) == (0, 1)
+    assert isinstance(bad, InvalidImage)
+
+
+def test_more_images_than_the_limit_are_turned_away_at_once_all_or_none(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> None:
+        running = job(served)
+        batcher.submit([running])
+        await first_batch_is_running(served)
+        waiting = [job(served) for _ in range(3)]
+        batcher.submit(waiting)
+        with pytest.raises(Problem) as caught:
+            batcher.submit([job(served), job(served)])
+        assert caught.value.status == 429
+        assert int(caught.value.headers["retry-after"]) >= 1
+        last = job(served)
+        batcher.submit([last])
+        gated(served).gate.set()
+        await asyncio.gather(*(j.future for j in (running, *waiting, last)))
+
+    run(scenario, images=4)
+
+
+def test_an_image_that_waited_too_long_is_turned_away_and_not_computed(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> None:
+        running, late = job(served), job(served)
+        batcher.submit([running])
+        await first_batch_is_running(served)
+        batcher.submit([late])
+        late.queued_at -= 31
+        gated(served).gate.set()
+        assert await running.future == 0
+        with pytest.raises(Problem) as caught:
+            await late.future
+        assert caught.value.status == 429
+
+    run(scenario)
+    assert gated(served).batches == [1]
+
+
+def test_an_expected_wait_over_the_limit_is_turned_away_at_once(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> None:
+        batcher._seconds_an_image = 100.0
+        running, waiting = job(served), job(served)
+        batcher.submit([running])
+        await first_batch_is_running(served)
+        batcher.submit([waiting])
+        with pytest.raises(Problem) as caught:
+            batcher.submit([job(served)])
+        assert caught.value.status == 429
+        gated(served).gate.set()
+        await asyncio.gather(running.future, waiting.future)
+
+    run(scenario)
+
+
+def test_a_cancelled_image_is_not_computed(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> None:
+        running, gone, kept = job(served), job(served), job(served)
+        batcher.submit([running])
+        await first_batch_is_running(served)
+        batcher.submit([gone, kept])
+        gone.future.cancel()
+        gated(served).gate.set()
+        await asyncio.gather(running.future, kept.future)
+
+    run(scenario)
+    assert gated(served).batches == [1, 1]
+
+
+def test_a_failing_network_answers_500_and_the_slot_goes_on(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(slot: int, images: Pixels) -> Outputs:  # noqa: ARG001
+        raise RuntimeError("secret internals")
+
+    async def scenario(batcher: MicroBatcher) -> None:
+        gated(served).gate.set()
+        broken = job(served)
+        with monkeypatch.context() as patch:
+            patch.setattr(gated(served), "run", fail)
+            batcher.submit([broken])
+            with pytest.raises(Problem) as caught:
+                await broken.future
+        assert caught.value.status == 500
+        assert "secret" not in caught.value.detail
+        well = job(served)
+        batcher.submit([well])
+        assert await well.future == 0
+
+    run(scenario)
+
+
+def test_closing_finishes_what_waits_and_then_takes_no_more(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> None:
+        jobs = [job(served) for _ in range(6)]
+        batcher.submit(jobs)
+        gated(served).gate.set()
+        await asyncio.to_thread(batcher.close)
+        await asyncio.gather(*(j.future for j in jobs))
+        with pytest.raises(Problem) as caught:
+            batcher.submit([job(served)])
+        assert caught.value.status == 503
+
+    run(scenario)

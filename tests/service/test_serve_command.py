@@ -1,0 +1,138 @@
+"""``isoserve serve``: its options, its refusals, its start and its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import RunningServer, StartServer, colour
+from tiny_model import TinyModel, write_tiny_model
+
+from models.errors import InputError
+from service.cli import serve
+from service.settings import Settings, flag, read_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "isoserve", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_every_setting_is_a_flag_with_a_sentence() -> None:
+    text = " ".join(CliRunner().invoke(serve, ["--help"]).output.split())
+    for name, field in Settings.model_fields.items():
+        assert flag(name) in text
+        assert field.description
+        assert field.description.endswith(".")
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read_settings().alpha == 0.05
+    monkeypatch.setenv("ISOSERVE_ALPHA", "0.1")
+    assert read_settings().alpha == 0.1
+    assert read_settings(alpha="0.2").alpha == 0.2
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"alpha": "1"}, "--alpha (ISOSERVE_ALPHA)"),
+        ({"alpha": "0"}, "greater than 0"),
+        ({"port": "70000"}, "65535, got '70000'"),
+        ({"queue_images": "8"}, "max_batch_images (64) must not exceed queue_images (8)"),
+        ({"max_body_bytes": str(2**40)}, "must not exceed max_batch_body_bytes"),
+    ],
+)
+def test_a_bad_setting_is_one_clear_line(given: dict[str, str], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_settings(**given)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_served_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"no model")
+    for arguments in (
+        ("serve", str(tmp_path / "missing")),
+        ("serve", str(bad)),
+        ("serve", str(tmp_path), "--alpha", "2"),
+        ("serve", str(tmp_path), "--repository", str(tmp_path)),
+        ("serve", str(tmp_path), "--host", "203.0.113.1"),
+    ):
+        done = command(*arguments)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert done.stderr.startswith("isoserve: ")
+
+
+def test_a_single_file_is_served_under_its_cards_name(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    path = write_tiny_model(tmp_path / "any.onnx", TinyModel(name="colours"))
+    answer = start_server(path).post("/v1/predict", content=colour(0, 0, 255)).json()
+    assert (answer["model"], answer["version"]) == ("colours", 1)
+
+
+def test_an_empty_repository_is_alive_and_not_ready_until_a_model_comes(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server(tmp_path, "--watch-seconds", "0.1", ready=False)
+    assert server.get("/healthz/live").status_code == 200
+    assert server.get("/healthz/ready").status_code == 503
+    refused = server.post("/v1/predict", content=colour(255, 0, 0))
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    write_tiny_model(tmp_path / "m" / "1" / "model.onnx")
+    server.wait_until(lambda: server.get("/healthz/ready").status_code == 200)
+    assert server.post("/v1/predict", content=colour(255, 0, 0)).status_code == 200
+
+
+def test_versions_come_and_go_under_a_running_server(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "m" / "1" / "model.onnx")
+    server = start_server(tmp_path, "--watch-seconds", "0.1")
+
+    def version() -> int:
+        answer = server.post("/v1/predict", content=colour(255, 0, 0))
+        assert answer.status_code == 200
+        return int(answer.json()["version"])
+
+    assert version() == 1
+    write_tiny_model(tmp_path / "m" / "2" / "model.onnx")
+    server.wait_until(lambda: version() == 2)
+    bad = tmp_path / "m" / "3"
+    bad.mkdir()
+    (bad / "model.onnx").write_bytes(b"junk")
+    server.wait_until(lambda: states(server).get(3) == "refused")
+    assert version() == 2
+    shutil.rmtree(tmp_path / "m" / "2")
+    server.wait_until(lambda: version() == 1)
+
+
+def states(server: RunningServer) -> dict[int, str]:
+    versions = server.get("/v1/models/m").json()["versions"]
+    return {entry["version"]: entry["state"] for entry in versions}
+
+
+def test_sigterm_ends_the_server_with_exit_code_0(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "m" / "1" / "model.onnx")
+    assert start_server(tmp_path).stop() == 0
