@@ -138,7 +138,7 @@ def _set_scores(
 ) -> NDArray[np.int64]:
     """Put both kinds of calibration scores in; returns how many images were predicted a class."""
     set_initializer(model, "calibration_scores", np.sort(scores)[np.newaxis])
-    set_initializer(model, "calibration_count", np.array([float(len(scores))]))
+    set_initializer(model, "calibration_denominator", np.array([len(scores) + 1.0]))
     counts = np.bincount(predicted, minlength=classes)
     # A class nothing was predicted as has no distribution of its own: it takes the marginal one.
     members = [scores[predicted == c] if counts[c] else scores for c in range(classes)]
@@ -147,7 +147,6 @@ def _set_scores(
     for row, member in zip(padded, members, strict=True):
         row[: len(member)] = np.sort(member)
     set_initializer(model, "class_calibration_scores", padded)
-    set_initializer(
-        model, "class_calibration_counts", np.array([float(len(member)) for member in members])
-    )
+    denominators = np.array([len(member) + 1.0 for member in members])
+    set_initializer(model, "class_calibration_denominators", denominators)
     return counts

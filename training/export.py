@@ -37,16 +37,17 @@ class ServedModel(nn.Module):
     """uint8 images [N, H, W, 3] -> the outputs of :data:`models.card.OUTPUT_NAMES`.
 
     The calibration buffers are placeholders until :mod:`training.calibrate` sets them in the
-    exported graph; their names are the initialisers' names there.
+    exported graph; their names are the initialisers' names there. Denominators are n + 1 as they
+    stand: the exporter would fold an addition away, and the name with it.
     """
 
     mean: Tensor
     std: Tensor
     temperature: Tensor
     calibration_scores: Tensor
-    calibration_count: Tensor
+    calibration_denominator: Tensor
     class_calibration_scores: Tensor
-    class_calibration_counts: Tensor
+    class_calibration_denominators: Tensor
 
     def __init__(self, classifier: Classifier, mean: list[float], std: list[float]) -> None:
         super().__init__()
@@ -56,32 +57,32 @@ class ServedModel(nn.Module):
         classes = classifier.head.num_classes
         self.register_buffer("temperature", torch.ones(1))
         self.register_buffer("calibration_scores", torch.zeros(1, 2))
-        self.register_buffer("calibration_count", torch.full((1,), 2.0))
+        self.register_buffer("calibration_denominator", torch.full((1,), 3.0))
         self.register_buffer("class_calibration_scores", torch.zeros(classes, 2))
-        self.register_buffer("class_calibration_counts", torch.full((classes,), 2.0))
+        self.register_buffer("class_calibration_denominators", torch.full((classes,), 3.0))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         pixels = images.permute(0, 3, 1, 2).float()
         logits = self.classifier((pixels - self.mean) / self.std)
         probabilities = torch.softmax(logits.cold_logits / self.temperature, dim=1)
         score = entropic_score(logits.score_logits)  # [N]
-        p_value = _p_value(score, self.calibration_scores, self.calibration_count)
+        p_value = _p_value(score, self.calibration_scores, self.calibration_denominator)
         predicted = logits.cold_logits.argmax(dim=1)
         class_p_value = _p_value(
             score,
-            self.class_calibration_scores[predicted],
-            self.class_calibration_counts[predicted],
+            self.class_calibration_scores.index_select(0, predicted),
+            self.class_calibration_denominators.index_select(0, predicted),
         )
         return probabilities, score, p_value, class_p_value, -logits.score_logits
 
 
-def _p_value(score: Tensor, calibration_scores: Tensor, count: Tensor) -> Tensor:
-    """(1 + #{calibration scores <= score}) / (count + 1), [N]; calibration scores [N or 1, n].
+def _p_value(score: Tensor, calibration_scores: Tensor, denominator: Tensor) -> Tensor:
+    """(1 + #{calibration scores <= score}) / (n + 1), [N]; calibration scores [N or 1, n].
 
     Conformal (Bates et al., Annals of Statistics 2023): uniform on in-distribution images.
     """
     at_most = (calibration_scores <= score.unsqueeze(1)).float().sum(dim=1)
-    return (1 + at_most) / (count + 1)
+    return (1 + at_most) / denominator
 
 
 def export(

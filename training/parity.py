@@ -69,13 +69,13 @@ def _near_ties(
     """How far a p-value may move [N] because calibration scores lie within the score's bar."""
     if name == "p_value":
         rows = calibration["calibration_scores"]
-        counts = calibration["calibration_count"]
+        denominators = calibration["calibration_denominator"]
     else:
         predicted = outputs["probabilities"].argmax(axis=1)
         rows = calibration["class_calibration_scores"][predicted]
-        counts = calibration["class_calibration_counts"][predicted]
+        denominators = calibration["class_calibration_denominators"][predicted]
     near = np.abs(rows - scores[:, np.newaxis]) <= 2 * BARS["entropic_score"]
-    slack: NDArray[np.float64] = near.sum(axis=1) / (counts + 1)
+    slack: NDArray[np.float64] = near.sum(axis=1) / denominators
     return slack
 
 
@@ -102,12 +102,12 @@ def numpy_outputs(
     column = scores[:, np.newaxis]
     at_most = (calibration["calibration_scores"] <= column).sum(axis=1)
     class_at_most = (calibration["class_calibration_scores"][predicted] <= column).sum(axis=1)
-    counts = calibration["class_calibration_counts"][predicted]
+    class_denominators = calibration["class_calibration_denominators"][predicted]
     return {
         "probabilities": softmax(cold_logits / calibration["temperature"], axis=1),
         "entropic_score": scores,
-        "p_value": (1 + at_most) / (calibration["calibration_count"] + 1),
-        "class_p_value": (1 + class_at_most) / (counts + 1),
+        "p_value": (1 + at_most) / calibration["calibration_denominator"],
+        "class_p_value": (1 + class_at_most) / class_denominators,
         "distances": -score_logits,
     }
 

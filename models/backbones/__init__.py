@@ -17,6 +17,7 @@ from models.torchvision_import import import_torchvision
 
 SMALL: dict[str, Callable[[], nn.Module]] = {
     "resnet9_32": ResNet9,
+    "resnet9_wide_32": lambda: ResNet9(width=64),
     "resnet9_narrow_32": lambda: ResNet9(width=32),
     "resnet18_32": lambda: ResNet((2, 2, 2, 2)),
     "resnet20_32": lambda: ResNet((3, 3, 3), width=16),
