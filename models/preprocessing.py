@@ -1,16 +1,26 @@
-"""Any opened image -> the RGB pixels a network takes; one path for training and serving.
+"""Any image -> the RGB pixels a network takes; one path for training and serving.
 
 Whatever the two sides do differently to an image shows up as a shift of the score, so both call
-:func:`to_pixels` and nothing else. It imports neither torch nor the service.
+:func:`decode_pixels` on a file's bytes, or :func:`to_pixels` on an image in memory, and nothing
+else. It imports neither torch nor the service.
 """
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from models.card import InputSpec
+from models.errors import ImageFileError, TruncatedImageError
+from models.image_files import bmp, gif, webp
+from models.image_files.exif import UPRIGHT, read_orientation
+from models.image_files.header import read_header
+from models.image_files.jpeg import Jpeg, may_lack_rows, read_jpeg
+from models.image_files.png import read_png
 
 BACKGROUND = (255, 255, 255)
 """Transparent pixels are shown on white, as most viewers do."""
@@ -18,9 +28,58 @@ BACKGROUND = (255, 255, 255)
 DRAFT_OVERSAMPLING = 4
 """A large JPEG is decoded at the smallest DCT scale that is still this many times the input."""
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what brings the image upright."""
+
+_FILLER = (127, 128)
+"""What libjpeg shows of rows that are not in the file; the one is the other inverted."""
+
+_Size = tuple[int, int]
+
+
+def decode_pixels(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
+    """Decode an image file and bring it to the network's input as :func:`to_pixels` does.
+
+    Only the first frame counts. A file that is not whole is refused, because a decoder fills in
+    what is missing, and a class for filler is a wrong answer.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        ImageFileError: an unknown format, or a file that is damaged or not whole.
+        Exception: what Pillow raises on broken image data, which may be anything.
+    """
+    header = read_header(body)
+    size = (header.width, header.height)
+    if header.format == "JPEG":
+        return _jpeg_pixels(read_jpeg(body), spec)
+    orientation = UPRIGHT
+    if header.format == "PNG":
+        orientation, body = read_png(body)
+    elif header.format == "WEBP":
+        orientation = webp.read_orientation_chunk(body)
+    elif header.format == "GIF":
+        body = gif.read_first_frame(body)
+    else:
+        bmp.check_rows(body)
+    with Image.open(io.BytesIO(body), formats=(header.format,)) as image:
+        if image.size != size:
+            raise ImageFileError(f"the {header.format}'s headers disagree on its size")
+        image.load()
+        return _fit(image, size, orientation, spec)
+
 
 def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
-    """Bring an opened, not yet loaded image to the network's input.
+    """Bring an image in memory, or one opened and not yet loaded, to the network's input.
 
     EXIF orientation is applied, transparency composed on white, 16-bit, palette, CMYK and gray
     brought to RGB; then a centre crop to the input's aspect ratio and an antialiased bicubic
@@ -30,31 +89,114 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
         uint8 [H, W, 3], RGB.
 
     Raises:
-        OSError, SyntaxError, ValueError: what Pillow raises on broken image data.
+        Exception: what Pillow raises on broken image data: OSError, SyntaxError, ValueError, ...
     """
-    size = (spec.width, spec.height)
-    if image.format == "JPEG":
-        longest = DRAFT_OVERSAMPLING * max(size)
-        image.draft("RGB", (longest, longest))
-    image = to_rgb(ImageOps.exif_transpose(image))
-    if image.size != size:
-        image = ImageOps.fit(image, size, method=Image.Resampling.BICUBIC)
+    size = image.size
+    orientation = read_orientation(image.info.get("exif", b""))
+    scale = _dct_scale(size, orientation, spec) if image.format == "JPEG" else 1
+    _draft(image, scale)
+    image.load()
+    return _fit(image, size, orientation, spec, scale)
+
+
+def _jpeg_pixels(jpeg: Jpeg, spec: InputSpec) -> NDArray[np.uint8]:
+    size = (jpeg.width, jpeg.height)
+    scale = _dct_scale(size, jpeg.orientation, spec)
+    colours = "CMYK" if jpeg.components == 4 else "RGB"
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            jpeg.body,
+            colours,
+            min_width=-(-jpeg.width // scale),
+            min_height=-(-jpeg.height // scale),
+            min_factor=scale,
+        )
+    except (KeyError, ValueError):
+        # It refuses at libjpeg's first warning, and a few rare chroma samplings altogether.
+        return _fit(_lenient_jpeg(jpeg, scale), size, jpeg.orientation, spec, scale)
+    if jpeg.components == 4:
+        inverted = Image.frombytes("CMYK", pixels.shape[1::-1], (255 - pixels).tobytes())
+        return _fit(inverted, size, jpeg.orientation, spec, scale)
+    if jpeg.orientation == UPRIGHT and pixels.shape == (spec.height, spec.width, 3) and scale == 1:
+        return pixels
+    return _fit(Image.fromarray(pixels), size, jpeg.orientation, spec, scale)
+
+
+def _lenient_jpeg(jpeg: Jpeg, scale: int) -> Image.Image:
+    """Decode by Pillow, which shows damage as viewers do, but not a file that lacks rows."""
+    with Image.open(io.BytesIO(jpeg.body), formats=("JPEG",)) as image:
+        if image.size != (jpeg.width, jpeg.height):
+            raise ImageFileError("the JPEG's headers disagree on its size")
+        _draft(image, scale)
+        image.load()
+    last_row = np.asarray(image.crop((0, image.height - 1, image.width, image.height)))
+    if np.isin(last_row, _FILLER).all() and may_lack_rows(jpeg.body):
+        raise TruncatedImageError("the JPEG's image data end before its last row")
+    return image
+
+
+def _dct_scale(size: _Size, orientation: int, spec: InputSpec) -> int:
+    """The power of two up to 8 that a JPEG's sides may be divided by while being decoded."""
+    width, height = _turned((spec.width, spec.height), orientation)
+    room = min(size[0] // width, size[1] // height) // DRAFT_OVERSAMPLING
+    return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1
+
+
+def _draft(image: Image.Image, scale: int) -> None:
+    if scale > 1:
+        image.draft(None, (image.width // scale, image.height // scale))
+
+
+def _fit(
+    image: Image.Image, size: _Size, orientation: int, spec: InputSpec, scale: int = 1
+) -> NDArray[np.uint8]:
+    """Crop, resize, compose and turn an image that had ``size`` before its sides were scaled."""
+    image = _to_rgb_or_rgba(image)
+    wanted = _turned((spec.width, spec.height), orientation)
+    if size != wanted:
+        # A scaled image's last row and column may stand for less than the others, so the box is
+        # that of the whole image, scaled, and not one around what was decoded.
+        left, top, right, bottom = _centre(size, wanted)
+        box = (left / scale, top / scale, right / scale, bottom / scale)
+        image = image.resize(wanted, Image.Resampling.BICUBIC, box)
+    if image.mode == "RGBA":
+        canvas = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        image = Image.alpha_composite(canvas, image).convert("RGB")
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
     return np.asarray(image)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any Pillow mode to RGB as a person would see the image."""
+def _turned(size: _Size, orientation: int) -> _Size:
+    return size[::-1] if orientation >= 5 else size
+
+
+def _centre(size: _Size, wanted: _Size) -> tuple[float, float, float, float]:
+    """The largest box (left, top, right, bottom) of the wanted aspect ratio, in the middle."""
+    width, height = float(size[0]), float(size[1])
+    if size[0] * wanted[1] <= size[1] * wanted[0]:
+        height = size[0] * wanted[1] / wanted[0]
+    else:
+        width = size[1] * wanted[0] / wanted[1]
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, top, left + width, top + height
+
+
+def _to_rgb_or_rgba(image: Image.Image) -> Image.Image:
+    """Bring any Pillow mode to RGB, or to RGBA where it has transparency."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _high_depth_to_rgb(image)
+        return _high_depth_to_rgb_or_rgba(image)
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
-        return Image.alpha_composite(canvas, rgba).convert("RGB")
+        return image if image.mode == "RGBA" else image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _high_depth_to_rgb(image: Image.Image) -> Image.Image:
-    # Pillow clips 16-bit values at 255 in convert("RGB"); a person sees the high byte.
-    values = np.asarray(image).astype(np.float64)
-    gray = Image.fromarray(np.clip(values / 257.0, 0, 255).round().astype(np.uint8))
-    return gray.convert("RGB")
+def _high_depth_to_rgb_or_rgba(image: Image.Image) -> Image.Image:
+    # Pillow clips 16-bit gray at 255 in convert("RGB"); of 16-bit colour it shows the high byte.
+    values = np.asarray(image)
+    gray = Image.fromarray((np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is None:
+        return gray.convert("RGB")
+    alpha = Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
+    return Image.merge("RGBA", (gray, gray, gray, alpha))
