@@ -16,10 +16,10 @@ from PIL import Image
 
 from models.card import InputSpec
 from models.errors import ImageFileError, TruncatedImageError
-from models.image_files import bmp, gif, webp
+from models.image_files import gif, webp
 from models.image_files.exif import UPRIGHT, read_orientation
 from models.image_files.header import read_header
-from models.image_files.jpeg import Jpeg, may_lack_rows, read_jpeg
+from models.image_files.jpeg import Jpeg, codes_a_value_twice, read_jpeg
 from models.image_files.png import read_png
 
 BACKGROUND = (255, 255, 255)
@@ -69,8 +69,6 @@ def decode_pixels(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
         orientation = webp.read_orientation_chunk(body)
     elif header.format == "GIF":
         body = gif.read_first_frame(body)
-    else:
-        bmp.check_rows(body)
     with Image.open(io.BytesIO(body), formats=(header.format,)) as image:
         if image.size != size:
             raise ImageFileError(f"the {header.format}'s headers disagree on its size")
@@ -91,48 +89,65 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     Raises:
         Exception: what Pillow raises on broken image data: OSError, SyntaxError, ValueError, ...
     """
-    size = image.size
-    orientation = read_orientation(image.info.get("exif", b""))
-    scale = _dct_scale(size, orientation, spec) if image.format == "JPEG" else 1
-    _draft(image, scale)
+    size, scale = image.size, 1
+    if image.format == "JPEG":
+        scale = _dct_scale(size, _orientation(image), spec)
+        _draft(image, scale)
     image.load()
-    return _fit(image, size, orientation, spec, scale)
+    return _fit(image, size, _orientation(image), spec, scale)
 
 
 def _jpeg_pixels(jpeg: Jpeg, spec: InputSpec) -> NDArray[np.uint8]:
     size = (jpeg.width, jpeg.height)
     scale = _dct_scale(size, jpeg.orientation, spec)
-    colours = "CMYK" if jpeg.components == 4 else "RGB"
+    pixels = None if jpeg.arithmetic else _strict_jpeg(jpeg, scale)
+    if pixels is None:
+        image = _lenient_jpeg(jpeg, scale)
+    elif jpeg.components == 4:
+        image = Image.frombytes("CMYK", pixels.shape[1::-1], (255 - pixels).tobytes())
+    elif jpeg.orientation == UPRIGHT and size == (spec.width, spec.height):
+        return pixels
+    else:
+        image = Image.fromarray(pixels)
+    return _fit(image, size, jpeg.orientation, spec, scale)
+
+
+def _strict_jpeg(jpeg: Jpeg, scale: int) -> NDArray[np.uint8] | None:
+    """uint8 [h, w, 3] RGB or [h, w, 4] inverted CMYK; None at libjpeg's first complaint.
+
+    The same libjpeg-turbo as Pillow's, to the bit, without the copies. A few rare chroma
+    samplings it does not take at all.
+    """
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             jpeg.body,
-            colours,
+            "CMYK" if jpeg.components == 4 else "RGB",
             min_width=-(-jpeg.width // scale),
             min_height=-(-jpeg.height // scale),
             min_factor=scale,
         )
     except (KeyError, ValueError):
-        # It refuses at libjpeg's first warning, and a few rare chroma samplings altogether.
-        return _fit(_lenient_jpeg(jpeg, scale), size, jpeg.orientation, spec, scale)
-    if jpeg.components == 4:
-        inverted = Image.frombytes("CMYK", pixels.shape[1::-1], (255 - pixels).tobytes())
-        return _fit(inverted, size, jpeg.orientation, spec, scale)
-    if jpeg.orientation == UPRIGHT and pixels.shape == (spec.height, spec.width, 3) and scale == 1:
-        return pixels
-    return _fit(Image.fromarray(pixels), size, jpeg.orientation, spec, scale)
+        return None
+    return pixels
 
 
 def _lenient_jpeg(jpeg: Jpeg, scale: int) -> Image.Image:
-    """Decode by Pillow, which shows damage as viewers do, but not a file that lacks rows."""
+    """Decode by Pillow, which shows damage as viewers do, but refuse a file that lacks rows."""
     with Image.open(io.BytesIO(jpeg.body), formats=("JPEG",)) as image:
         if image.size != (jpeg.width, jpeg.height):
             raise ImageFileError("the JPEG's headers disagree on its size")
         _draft(image, scale)
         image.load()
-    last_row = np.asarray(image.crop((0, image.height - 1, image.width, image.height)))
-    if np.isin(last_row, _FILLER).all() and may_lack_rows(jpeg.body):
+    # An arithmetic decoder reads on past the end by design, so there gray may be image.
+    last_row = np.asarray(image.crop((0, image.height - 1, *image.size)))
+    filler = not jpeg.arithmetic and np.isin(last_row, _FILLER).all()
+    if filler and not codes_a_value_twice(jpeg.body):
         raise TruncatedImageError("the JPEG's image data end before its last row")
     return image
+
+
+def _orientation(image: Image.Image) -> int:
+    return read_orientation(image.info.get("exif", b""))
 
 
 def _dct_scale(size: _Size, orientation: int, spec: InputSpec) -> int:
@@ -194,7 +209,9 @@ def _to_rgb_or_rgba(image: Image.Image) -> Image.Image:
 def _high_depth_to_rgb_or_rgba(image: Image.Image) -> Image.Image:
     # Pillow clips 16-bit gray at 255 in convert("RGB"); of 16-bit colour it shows the high byte.
     values = np.asarray(image)
-    gray = Image.fromarray((np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8))
+    if values.dtype != np.uint16:
+        values = np.clip(values, 0, 65535).astype(np.uint16)
+    gray = Image.fromarray((values >> 8).astype(np.uint8))
     transparent = image.info.get("transparency")
     if transparent is None:
         return gray.convert("RGB")

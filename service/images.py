@@ -19,8 +19,8 @@ from PIL import Image
 
 from models.card import InputSpec
 from models.errors import ImageFileError, ImageFormatError, TruncatedImageError
+from models.image_files import bmp, jpeg
 from models.image_files.header import FORMATS, Header, read_header
-from models.image_files.jpeg import count_scans
 from models.preprocessing import decode_pixels
 
 logger = logging.getLogger(__name__)
@@ -73,14 +73,17 @@ class InvalidImage(Exception):  # noqa: N818 - it is an answer to the client, no
 class ImageLimits:
     """How large an image may be."""
 
-    max_bytes: int = 20 << 20
-    """Encoded; the photographs of today's telephones take 2 to 8 MB."""
+    max_bytes: int = 12 << 20
+    """Encoded; telephones' photographs have 2 to 8 MB. An arithmetic-coded JPEG, the slowest
+    kind of file, takes about 0.1 s of a core a megabyte."""
     max_pixels: int = 20_000_000
     """Decoded. At 4 bytes a pixel and two copies, 160 MB for a moment."""
     max_side: int = 16_384
     """Of width and height, in pixels."""
     max_jpeg_scans: int = 32
     """A progressive JPEG has some ten; each costs a pass over all its pixels."""
+    max_bmp_rle: int = 1 << 20
+    """Bytes, and also pixels, of a run-length coded BMP, which Pillow unpacks in Python."""
 
 
 def check_header(body: bytes, limits: ImageLimits) -> None:
@@ -101,6 +104,8 @@ def check_header(body: bytes, limits: ImageLimits) -> None:
     except ImageFileError as error:
         raise _refusal(error) from error
     _check_dimensions(header, limits)
+    if header.format == "BMP" and bmp.is_run_length_coded(body):
+        _check_run_length_coded(len(body), header, limits)
 
 
 def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint8]:
@@ -109,14 +114,12 @@ def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint
     Raises:
         InvalidImage: whatever the bytes; nothing else.
     """
-    if body.startswith(b"\xff\xd8"):
-        scans = count_scans(body)
-        if scans > limits.max_jpeg_scans:
-            raise InvalidImage(
-                Reason.TOO_MANY_SCANS,
-                f"the JPEG has {scans} scans; at most {limits.max_jpeg_scans} are accepted: "
-                "save it again as an ordinary JPEG",
-            )
+    if body.startswith(jpeg.MAGIC) and jpeg.has_more_scans(body, limits.max_jpeg_scans):
+        raise InvalidImage(
+            Reason.TOO_MANY_SCANS,
+            f"the JPEG has more than {limits.max_jpeg_scans} scans; save it again as an ordinary "
+            "JPEG",
+        )
     try:
         return decode_pixels(body, spec)
     except ImageFileError as error:
@@ -144,6 +147,16 @@ def _check_dimensions(header: Header, limits: ImageLimits) -> None:
             Reason.TOO_MANY_PIXELS,
             f"{size}, {header.width * header.height} in all; at most {limits.max_pixels} are "
             "accepted",
+        )
+
+
+def _check_run_length_coded(num_bytes: int, header: Header, limits: ImageLimits) -> None:
+    pixels = header.width * header.height
+    if max(num_bytes, pixels) > limits.max_bmp_rle:
+        raise InvalidImage(
+            Reason.TOO_MANY_PIXELS,
+            f"the run-length coded BMP has {num_bytes} bytes and {pixels} pixels; at most "
+            f"{limits.max_bmp_rle} of either are accepted: save it as PNG",
         )
 
 

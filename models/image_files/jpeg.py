@@ -14,6 +14,9 @@ MAGIC = b"\xff\xd8\xff"
 MAX_SEGMENTS = 10_000
 """Before the first scan. Cameras write some ten; one file in the wild had 5,000."""
 
+MAX_JUNK = 1 << 16
+"""Bytes between segments that belong to none; decoders skip them, and so does this."""
+
 # Fill bytes, stuffed zeros, restart markers and TEM carry nothing and have no length.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)
 _SOI, _EOI, _SOS, _DHT, _COM, _APP1 = 0xD8, 0xD9, 0xDA, 0xC4, 0xFE, 0xE1
@@ -30,6 +33,8 @@ class Jpeg(NamedTuple):
     height: int
     components: int
     """1 gray, 3 colour, 4 CMYK or YCCK."""
+    arithmetic: bool
+    """Arithmetic coding in place of Huffman's."""
     orientation: int
     body: bytes
     """The file without its metadata segments: all that pixels depend on."""
@@ -54,81 +59,80 @@ def read_jpeg(body: bytes) -> Jpeg:
     Raises:
         ImageFileError: no frame header or no scan.
     """
-    frame, orientation, kept, metadata = None, UPRIGHT, [], False
-    position = 2
+    frame, arithmetic, orientation, position = None, False, UPRIGHT, 2
+    kept = []
     for marker, start, end in _segments(body):
         if marker in _FRAMES and frame is None:
-            frame = _read_frame(body[start:end])
-        if marker == _APP1 and orientation == UPRIGHT and body.startswith(b"Exif\0\0", start):
-            orientation = read_orientation(body[start:end])
-        if marker in _METADATA:
+            frame, arithmetic = _read_frame(body[start:end]), marker in _ARITHMETIC_FRAMES
+        elif marker in _METADATA:
+            if marker == _APP1 and orientation == UPRIGHT and body.startswith(b"Exif\0\0", start):
+                orientation = read_orientation(body[start:end])
             kept.append(body[position : start - 4])
-            metadata, position = True, end
+            position = end
     if frame is None:
         raise ImageFileError("the JPEG has no frame header")
-    if metadata:
-        body = b"".join([body[:2], *kept, body[position:]])
-    return Jpeg(*frame, orientation, body)
+    if kept:
+        body = b"".join((body[:2], *kept, body[position:]))
+    return Jpeg(*frame, arithmetic, orientation, body)
 
 
-def count_scans(body: bytes) -> int:
-    """Scans up to the end of the image, as a decoder will meet them."""
+def has_more_scans(body: bytes, limit: int) -> bool:
+    """Whether a decoder will meet more than ``limit`` scans up to the end of the image."""
     # Entropy-coded data never holds these two bytes, so their count is never too low.
-    if body.count(b"\xff\xda") <= 1:
-        return 1
-    scans = 0
-    position = 2
-    while found := _MARKER.search(body, position):
-        marker, position = found[1][0], found.end()
-        if marker in (_SOI, _EOI):
-            break
-        scans += marker == _SOS
-        position += int.from_bytes(body[position : position + 2])
-    return scans
+    if body.count(b"\xff\xda") <= limit:
+        return False
+    scans, position = 0, 2
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(body, position)
+        if found is None or found[1][0] in (_SOI, _EOI):
+            return False
+        scans += found[1][0] == _SOS
+        if scans > limit:
+            return True
+        position = found.end() + int.from_bytes(body[found.end() : found.end() + 2])
+    return True
 
 
-def may_lack_rows(body: bytes) -> bool:
-    """Whether uniform mid-gray at the end of this image means that rows are missing.
+def codes_a_value_twice(body: bytes) -> bool:
+    """Whether a Huffman table before the first scan has two codes for one value.
 
-    Not where the file is arithmetic-coded, since that decoder reads on past the end by design,
-    and not where a Huffman table codes one value twice: no encoder does, so such a file lost
-    nothing by accident and is shown as viewers show it.
+    No encoder makes one, so such a file has lost nothing by accident.
     """
     for marker, start, end in _segments(body):
-        if marker in _ARITHMETIC_FRAMES:
-            return False
         while marker == _DHT and start + 17 <= end:
-            values = start + 17 + sum(body[start + 1 : start + 17])
-            table = body[start + 17 : values]
-            if len(set(table)) < len(table):
-                return False
-            start = values
-    return True
+            values = start + 17
+            start = values + sum(body[values - 16 : values])
+            if len(set(body[values:start])) < start - values:
+                return True
+    return False
 
 
 def _segments(body: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment's payload, up to and with the first scan's header."""
-    position = 2
+    position, junk = 2, MAX_JUNK
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(body, position)
+        found = _MARKER.search(body, position, position + junk)
         if found is None:
-            raise TruncatedImageError(
-                f"the JPEG ends after {len(body)} bytes, before its first scan"
-            )
+            if position + junk < len(body):
+                raise ImageFileError(f"the JPEG has over {MAX_JUNK} bytes between its segments")
+            raise TruncatedImageError(_ends_early(body))
         marker, start = found[1][0], found.end()
         if marker in (_SOI, _EOI):
             raise ImageFileError("the JPEG has a start or end marker before its first scan")
+        junk -= start - 2 - position
         position = start + int.from_bytes(body[start : start + 2])
         if position < start + 2:
             raise ImageFileError("the JPEG has a segment of impossible length")
         if position > len(body):
-            raise TruncatedImageError(
-                f"the JPEG ends after {len(body)} bytes, before its first scan"
-            )
+            raise TruncatedImageError(_ends_early(body))
         yield marker, start + 2, position
         if marker == _SOS:
             return
     raise ImageFileError(f"the JPEG has more than {MAX_SEGMENTS} segments before its first scan")
+
+
+def _ends_early(body: bytes) -> str:
+    return f"the JPEG ends after {len(body)} bytes, before its first scan"
 
 
 def _read_frame(payload: bytes) -> tuple[int, int, int]:

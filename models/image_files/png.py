@@ -15,6 +15,11 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 100_000
 """A 20-megabyte file in the usual chunks of 8 KiB has 2,500."""
 
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_ANCILLARY = 0x20
+"""Set in the first letter of a chunk that a reader may pass over."""
+
+_RGB, _INDEXED = 2, 3
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = (
     (0, 0, 8, 8),
@@ -57,7 +62,8 @@ def read_png(body: bytes) -> Png:
     Ancillary chunks (text, profiles, animation) are left out, damaged or not.
 
     Raises:
-        ImageFileError: a wrong checksum, no image data, no end, or fewer rows than declared.
+        ImageFileError: a wrong checksum, an unknown critical chunk, no image data or palette, no
+            end, or fewer rows than declared.
     """
     parts: dict[bytes, bytes] = {}
     data: list[bytes] = []
@@ -65,19 +71,26 @@ def read_png(body: bytes) -> Png:
     for kind, start, end in _chunks(body):
         payload = body[start:end]
         intact = zlib.crc32(payload, zlib.crc32(kind)) == int.from_bytes(body[end : end + 4])
-        if not kind[0] & 0x20 and not intact:
-            raise ImageFileError(f"the PNG's chunk {kind!r} is corrupt: its checksum is wrong")
+        if not kind[0] & _ANCILLARY:
+            name = kind.decode("ascii", "replace")
+            if kind not in _CRITICAL:
+                raise ImageFileError(f"the PNG has an unknown critical chunk {name!r}")
+            if not intact:
+                raise ImageFileError(f"the PNG's chunk {name} has a wrong checksum")
         if kind == b"IDAT":
             data.append(payload)
-        elif kind in (b"IHDR", b"PLTE", b"tRNS") and intact:
+        elif kind in (b"IHDR", b"PLTE", b"tRNS") and intact and not data:
             parts.setdefault(kind, payload)
         elif kind == b"eXIf" and intact:
             orientation = read_orientation(payload)
-    if parts.get(b"IHDR", b"")[8:10] == b"\x10\x02" and b"tRNS" in parts:
-        # Pillow brings 16-bit colour to 8 bits, but not the transparent colour.
+    header = _read_fields(parts.get(b"IHDR", b""))
+    if header.colour == _INDEXED and b"PLTE" not in parts:
+        raise ImageFileError("the PNG's colours are indices, but it has no palette")
+    if header.depth == 16 and header.colour == _RGB and b"tRNS" in parts:
+        # Pillow brings 16-bit colour down to its high bytes, but not the transparent colour.
         parts[b"tRNS"] = b"".join(b"\0" + parts[b"tRNS"][i : i + 1] for i in (0, 2, 4))
     pixels = b"".join(data)
-    _check_rows(pixels, _raw_bytes(parts.get(b"IHDR", b"")))
+    _check_rows(pixels, header.raw_bytes())
     chunks = [*parts.items(), (b"IDAT", pixels), (b"IEND", b"")]
     return Png(orientation, MAGIC + b"".join(_chunk(kind, payload) for kind, payload in chunks))
 
@@ -98,20 +111,36 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise ImageFileError(f"the PNG has more than {MAX_CHUNKS} chunks")
 
 
-def _raw_bytes(header: bytes) -> int:
-    """Size of the unpacked image data, filter bytes included."""
-    if len(header) != 13:
-        raise ImageFileError(f"the PNG's header chunk has {len(header)} bytes, not 13")
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    if colour not in _CHANNELS:
-        raise ImageFileError(f"the PNG's colour type {colour} does not exist")
-    bits = depth * _CHANNELS[colour]
-    total = 0
-    for left, top, step_x, step_y in _ADAM7 if interlaced else ((0, 0, 1, 1),):
-        columns, rows = -(-(width - left) // step_x), -(-(height - top) // step_y)
-        if columns > 0 and rows > 0:
-            total += rows * (1 + (columns * bits + 7) // 8)
-    return total
+class _Fields(NamedTuple):
+    """The header chunk."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    compression: int
+    filtering: int
+    interlaced: int
+
+    def raw_bytes(self) -> int:
+        """Size of the unpacked image data, filter bytes included."""
+        bits = self.depth * _CHANNELS[self.colour]
+        total = 0
+        for left, top, step_x, step_y in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
+            columns = -(-(self.width - left) // step_x)
+            rows = -(-(self.height - top) // step_y)
+            if columns > 0 and rows > 0:
+                total += rows * (1 + (columns * bits + 7) // 8)
+        return total
+
+
+def _read_fields(payload: bytes) -> _Fields:
+    if len(payload) != 13:
+        raise ImageFileError(f"the PNG's header chunk has {len(payload)} bytes, not 13")
+    fields = _Fields(*struct.unpack(">IIBBBBB", payload))
+    if fields.colour not in _CHANNELS:
+        raise ImageFileError(f"the PNG's colour type {fields.colour} does not exist")
+    return fields
 
 
 def _check_rows(data: bytes, wanted: int) -> None:
