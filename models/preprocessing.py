@@ -8,6 +8,7 @@ else. It imports neither torch nor the service.
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import simplejpeg
@@ -16,10 +17,9 @@ from PIL import Image
 
 from models.card import InputSpec
 from models.errors import ImageFileError, TruncatedImageError
-from models.image_files import gif, webp
+from models.image_files import gif, jpeg, webp
 from models.image_files.exif import UPRIGHT, read_orientation
 from models.image_files.header import read_header
-from models.image_files.jpeg import Jpeg, codes_a_value_twice, read_jpeg
 from models.image_files.png import read_png
 
 BACKGROUND = (255, 255, 255)
@@ -39,8 +39,19 @@ _TURNS = {
 }
 """EXIF orientation -> what brings the image upright."""
 
-_FILLER = (127, 128)
-"""What libjpeg shows of rows that are not in the file; the one is the other inverted."""
+_FILLER = (127, 128, 129)
+"""Brightness that libjpeg gives to what is not in the file: 128, or that inverted or rounded."""
+
+_DECODER_ERRORS = (
+    EOFError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow is known to raise on broken image data."""
 
 _Size = tuple[int, int]
 
@@ -56,24 +67,15 @@ def decode_pixels(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
 
     Raises:
         ImageFileError: an unknown format, or a file that is damaged or not whole.
-        Exception: what Pillow raises on broken image data, which may be anything.
     """
-    header = read_header(body)
-    size = (header.width, header.height)
-    if header.format == "JPEG":
-        return _jpeg_pixels(read_jpeg(body), spec)
-    orientation = UPRIGHT
-    if header.format == "PNG":
-        orientation, body = read_png(body)
-    elif header.format == "WEBP":
-        orientation = webp.read_orientation_chunk(body)
-    elif header.format == "GIF":
-        body = gif.read_first_frame(body)
-    with Image.open(io.BytesIO(body), formats=(header.format,)) as image:
-        if image.size != size:
-            raise ImageFileError(f"the {header.format}'s headers disagree on its size")
-        image.load()
-        return _fit(image, size, orientation, spec)
+    try:
+        return _decode(body, spec)
+    except ImageFileError:
+        raise
+    except _DECODER_ERRORS as error:
+        if "truncated" in str(error):
+            raise TruncatedImageError("the image data end early") from error
+        raise ImageFileError("the image data cannot be decoded") from error
 
 
 def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
@@ -97,53 +99,92 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     return _fit(image, size, _orientation(image), spec, scale)
 
 
-def _jpeg_pixels(jpeg: Jpeg, spec: InputSpec) -> NDArray[np.uint8]:
-    size = (jpeg.width, jpeg.height)
-    scale = _dct_scale(size, jpeg.orientation, spec)
-    pixels = None if jpeg.arithmetic else _strict_jpeg(jpeg, scale)
+def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
+    if body.startswith(jpeg.MAGIC):
+        return _jpeg_pixels(jpeg.read_jpeg(body), spec)
+    header = read_header(body)
+    size = (header.width, header.height)
+    orientation = UPRIGHT
+    if header.format == "PNG":
+        orientation, body = read_png(body)
+    elif header.format == "WEBP":
+        orientation = webp.read_orientation_chunk(body)
+    elif header.format == "GIF":
+        body = gif.read_first_frame(body)
+    with Image.open(io.BytesIO(body), formats=(header.format,)) as image:
+        if image.size != size:
+            raise ImageFileError(f"the {header.format}'s headers disagree on its size")
+        image.load()
+        return _fit(image, size, orientation, spec)
+
+
+def _jpeg_pixels(file: jpeg.Jpeg, spec: InputSpec) -> NDArray[np.uint8]:
+    size = (file.width, file.height)
+    scale = _dct_scale(size, file.orientation, spec)
+    pixels = None if file.arithmetic else _strict_jpeg(file, scale)
     if pixels is None:
-        image = _lenient_jpeg(jpeg, scale)
-    elif jpeg.components == 4:
+        image = _lenient_jpeg(file, scale)
+    elif file.components == 4:
         image = Image.frombytes("CMYK", pixels.shape[1::-1], (255 - pixels).tobytes())
-    elif jpeg.orientation == UPRIGHT and size == (spec.width, spec.height):
+    elif file.orientation == UPRIGHT and size == (spec.width, spec.height):
         return pixels
     else:
         image = Image.fromarray(pixels)
-    return _fit(image, size, jpeg.orientation, spec, scale)
+    return _fit(image, size, file.orientation, spec, scale)
 
 
-def _strict_jpeg(jpeg: Jpeg, scale: int) -> NDArray[np.uint8] | None:
-    """uint8 [h, w, 3] RGB or [h, w, 4] inverted CMYK; None at libjpeg's first complaint.
+def _strict_jpeg(file: jpeg.Jpeg, scale: int) -> NDArray[np.uint8] | None:
+    """uint8 [h, w, 3] RGB or [h, w, 4] inverted CMYK; None where libjpeg has a complaint.
 
     The same libjpeg-turbo as Pillow's, to the bit, without the copies. A few rare chroma
-    samplings it does not take at all.
+    samplings it does not take at all (KeyError or ValueError).
+
+    Raises:
+        TruncatedImageError: the rest of the image is missing.
     """
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            jpeg.body,
-            "CMYK" if jpeg.components == 4 else "RGB",
-            min_width=-(-jpeg.width // scale),
-            min_height=-(-jpeg.height // scale),
+            file.body,
+            "CMYK" if file.components == 4 else "RGB",
+            min_width=-(-file.width // scale),
+            min_height=-(-file.height // scale),
             min_factor=scale,
         )
-    except (KeyError, ValueError):
+    except KeyError:
+        return None
+    except ValueError as error:
+        if "premature end of data" in str(error) and not file.restarts and not _contrived(file):
+            raise TruncatedImageError("the JPEG's image data end early") from error
         return None
     return pixels
 
 
-def _lenient_jpeg(jpeg: Jpeg, scale: int) -> Image.Image:
-    """Decode by Pillow, which shows damage as viewers do, but refuse a file that lacks rows."""
-    with Image.open(io.BytesIO(jpeg.body), formats=("JPEG",)) as image:
-        if image.size != (jpeg.width, jpeg.height):
+def _lenient_jpeg(file: jpeg.Jpeg, scale: int) -> Image.Image:
+    """Decode by Pillow, which shows damage as viewers do, but refuse a file whose end is missing.
+
+    libjpeg leaves what it has no data for uniformly gray.
+    """
+    with Image.open(io.BytesIO(file.body), formats=("JPEG",)) as image:
+        if image.size != (file.width, file.height):
             raise ImageFileError("the JPEG's headers disagree on its size")
         _draft(image, scale)
         image.load()
-    # An arithmetic decoder reads on past the end by design, so there gray may be image.
-    last_row = np.asarray(image.crop((0, image.height - 1, *image.size)))
-    filler = not jpeg.arithmetic and np.isin(last_row, _FILLER).all()
-    if filler and not codes_a_value_twice(jpeg.body):
-        raise TruncatedImageError("the JPEG's image data end before its last row")
+    block = 8 // scale
+    corner = image.crop((max(image.width - block, 0), image.height - 1, *image.size))
+    if corner.mode == "RGB":
+        corner = corner.convert("L")  # the colour next to filler is smoothed into it
+    if np.isin(np.asarray(corner), _FILLER).all() and not _contrived(file):
+        raise TruncatedImageError("the JPEG's image data end early")
     return image
+
+
+def _contrived(file: jpeg.Jpeg) -> bool:
+    """Whether no camera or program in use writes such a file, so that it lost nothing on the way.
+
+    What libjpeg shows of these is served: every viewer shows the same. An arithmetic decoder
+    reads on past the end by design, so there even gray may be image.
+    """
+    return file.arithmetic or jpeg.codes_a_value_twice(file.body)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -215,5 +256,5 @@ def _high_depth_to_rgb_or_rgba(image: Image.Image) -> Image.Image:
     transparent = image.info.get("transparency")
     if transparent is None:
         return gray.convert("RGB")
-    alpha = Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
+    alpha = Image.fromarray(np.where(values == transparent, np.uint8(0), np.uint8(255)))
     return Image.merge("RGBA", (gray, gray, gray, alpha))

@@ -8,14 +8,11 @@ has been found within the limits.
 from __future__ import annotations
 
 import logging
-import struct
-import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from models.card import InputSpec
 from models.errors import ImageFileError, ImageFormatError, TruncatedImageError
@@ -124,16 +121,14 @@ def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint
         return decode_pixels(body, spec)
     except ImageFileError as error:
         raise _refusal(error) from error
-    except (MemoryError, Image.DecompressionBombError) as error:
+    except MemoryError as error:
         raise InvalidImage(
-            Reason.TOO_MANY_PIXELS, "the image needs more memory than there is: send a smaller one"
+            Reason.TOO_MANY_PIXELS, "the image needs more memory than there is; send a smaller one"
         ) from error
-    except (OSError, ValueError, SyntaxError, LookupError, EOFError, struct.error, zlib.error) as e:
-        raise _undecodable() from e
     except Exception as error:
-        # Decoders raise anything on hostile bytes. Answer it, but let the operator see it.
+        # A decoder may raise anything on hostile bytes. Answer it, but let the operator see it.
         logger.exception("unexpected %s while decoding an image", type(error).__name__)
-        raise _undecodable() from error
+        raise _refusal(ImageFileError("the image data cannot be decoded")) from error
 
 
 def _check_dimensions(header: Header, limits: ImageLimits) -> None:
@@ -166,12 +161,6 @@ def _refusal(error: ImageFileError) -> InvalidImage:
     if isinstance(error, TruncatedImageError):
         return InvalidImage(Reason.TRUNCATED, f"{error}; send the whole file")
     return InvalidImage(Reason.CORRUPT, f"{error}; send an undamaged file")
-
-
-def _undecodable() -> InvalidImage:
-    return InvalidImage(
-        Reason.CORRUPT, "the image data cannot be decoded; send a whole, undamaged file"
-    )
 
 
 def _or(names: tuple[str, ...]) -> str:

@@ -19,7 +19,7 @@ MAX_JUNK = 1 << 16
 
 # Fill bytes, stuffed zeros, restart markers and TEM carry nothing and have no length.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)
-_SOI, _EOI, _SOS, _DHT, _COM, _APP1 = 0xD8, 0xD9, 0xDA, 0xC4, 0xFE, 0xE1
+_SOI, _EOI, _SOS, _DHT, _DRI, _COM, _APP1 = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD, 0xFE, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC_FRAMES = frozenset(range(0xC9, 0xD0)) - {0xCC}
 _METADATA = frozenset({*range(0xE1, 0xF0), _COM}) - {0xEE}
@@ -35,6 +35,8 @@ class Jpeg(NamedTuple):
     """1 gray, 3 colour, 4 CMYK or YCCK."""
     arithmetic: bool
     """Arithmetic coding in place of Huffman's."""
+    restarts: bool
+    """Has restart markers: image goes on after a damaged place."""
     orientation: int
     body: bytes
     """The file without its metadata segments: all that pixels depend on."""
@@ -57,10 +59,10 @@ def read_jpeg(body: bytes) -> Jpeg:
     """Read all segments before the first scan.
 
     Raises:
-        ImageFileError: no frame header or no scan.
+        ImageFileError: no frame header, no scan, or a tail that was never written.
     """
-    frame, arithmetic, orientation, position = None, False, UPRIGHT, 2
-    kept = []
+    frame, arithmetic, restarts, orientation = None, False, False, UPRIGHT
+    kept, position, end = [], 2, 0
     for marker, start, end in _segments(body):
         if marker in _FRAMES and frame is None:
             frame, arithmetic = _read_frame(body[start:end]), marker in _ARITHMETIC_FRAMES
@@ -69,15 +71,19 @@ def read_jpeg(body: bytes) -> Jpeg:
                 orientation = read_orientation(body[start:end])
             kept.append(body[position : start - 4])
             position = end
+        elif marker == _DRI:
+            restarts = any(body[start:end])
     if frame is None:
         raise ImageFileError("the JPEG has no frame header")
+    if body.endswith(b"\0\0") and body.find(b"\xff\xd9", end) < 0:
+        raise TruncatedImageError("the JPEG has zeros in place of its end")
     if kept:
         body = b"".join((body[:2], *kept, body[position:]))
-    return Jpeg(*frame, arithmetic, orientation, body)
+    return Jpeg(*frame, arithmetic, restarts, orientation, body)
 
 
 def has_more_scans(body: bytes, limit: int) -> bool:
-    """Whether a decoder will meet more than ``limit`` scans up to the end of the image."""
+    """Whether a decoder will meet more than ``limit`` scans, or :data:`MAX_SEGMENTS` segments."""
     # Entropy-coded data never holds these two bytes, so their count is never too low.
     if body.count(b"\xff\xda") <= limit:
         return False
