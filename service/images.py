@@ -48,7 +48,7 @@ _STATUS = {
 }
 
 
-class InvalidImage(Exception):  # noqa: N818 - it is an answer to the client, not a failure here
+class InvalidImage(Exception):
     """An image that is refused.
 
     Attributes:
@@ -70,13 +70,13 @@ class InvalidImage(Exception):  # noqa: N818 - it is an answer to the client, no
 class ImageLimits:
     """How large an image may be."""
 
-    max_bytes: int = 12 << 20
-    """Encoded; telephones' photographs have 2 to 8 MB. An arithmetic-coded JPEG, the slowest
-    kind of file, takes about 0.1 s of a core a megabyte."""
     max_pixels: int = 20_000_000
     """Decoded. At 4 bytes a pixel and two copies, 160 MB for a moment."""
     max_side: int = 16_384
     """Of width and height, in pixels."""
+    max_bytes: int = 12 << 20
+    """Encoded; telephones' photographs have 2 to 8 MB. An arithmetic-coded JPEG, the slowest
+    kind of file, takes about 0.1 s of a core a megabyte."""
     max_jpeg_scans: int = 32
     """A progressive JPEG has some ten; each costs a pass over all its pixels."""
     max_bmp_rle: int = 1 << 20
