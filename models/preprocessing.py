@@ -1,16 +1,26 @@
-"""Any opened image -> the RGB pixels a network takes; one path for training and serving.
+"""Any image -> the RGB pixels a network takes; one path for training and serving.
 
 Whatever the two sides do differently to an image shows up as a shift of the score, so both call
-:func:`to_pixels` and nothing else. It imports neither torch nor the service.
+:func:`decode_pixels` on a file's bytes, or :func:`to_pixels` on an image in memory, and nothing
+else. It imports neither torch nor the service.
 """
 
 from __future__ import annotations
 
+import io
+import struct
+
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from models.card import InputSpec
+from models.errors import ImageFileError, TruncatedImageError
+from models.image_files import gif, jpeg, webp
+from models.image_files.exif import UPRIGHT, read_orientation
+from models.image_files.header import read_header
+from models.image_files.png import read_png
 
 BACKGROUND = (255, 255, 255)
 """Transparent pixels are shown on white, as most viewers do."""
@@ -18,9 +28,58 @@ BACKGROUND = (255, 255, 255)
 DRAFT_OVERSAMPLING = 4
 """A large JPEG is decoded at the smallest DCT scale that is still this many times the input."""
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what brings the image upright."""
+
+_FILLER = (127, 128, 129)
+"""Brightness that libjpeg gives to what is not in the file: 128, or that inverted or rounded."""
+
+_DECODER_ERRORS = (
+    EOFError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow is known to raise on broken image data."""
+
+_Size = tuple[int, int]
+
+
+def decode_pixels(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
+    """Decode an image file and bring it to the network's input as :func:`to_pixels` does.
+
+    Only the first frame counts. A file that is not whole is refused, because a decoder fills in
+    what is missing, and a class for filler is a wrong answer.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        ImageFileError: an unknown format, or a file that is damaged or not whole.
+    """
+    try:
+        return _decode(body, spec)
+    except ImageFileError:
+        raise
+    except _DECODER_ERRORS as error:
+        if "truncated" in str(error):
+            raise TruncatedImageError("the image data end early") from error
+        raise ImageFileError("the image data cannot be decoded") from error
+
 
 def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
-    """Bring an opened, not yet loaded image to the network's input.
+    """Bring an image in memory, or one opened and not yet loaded, to the network's input.
 
     EXIF orientation is applied, transparency composed on white, 16-bit, palette, CMYK and gray
     brought to RGB; then a centre crop to the input's aspect ratio and an antialiased bicubic
@@ -30,31 +89,172 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
         uint8 [H, W, 3], RGB.
 
     Raises:
-        OSError, SyntaxError, ValueError: what Pillow raises on broken image data.
+        Exception: what Pillow raises on broken image data: OSError, SyntaxError, ValueError, ...
     """
-    size = (spec.width, spec.height)
+    size, scale = image.size, 1
     if image.format == "JPEG":
-        longest = DRAFT_OVERSAMPLING * max(size)
-        image.draft("RGB", (longest, longest))
-    image = to_rgb(ImageOps.exif_transpose(image))
-    if image.size != size:
-        image = ImageOps.fit(image, size, method=Image.Resampling.BICUBIC)
+        scale = _dct_scale(size, _orientation(image), spec)
+        _draft(image, scale)
+    image.load()
+    return _fit(image, size, _orientation(image), spec, scale)
+
+
+def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
+    if body.startswith(jpeg.MAGIC):
+        return _jpeg_pixels(jpeg.read_jpeg(body), spec)
+    header = read_header(body)
+    size = (header.width, header.height)
+    orientation = UPRIGHT
+    if header.format == "PNG":
+        orientation, body = read_png(body)
+    elif header.format == "WEBP":
+        orientation = webp.read_orientation_chunk(body)
+    elif header.format == "GIF":
+        body = gif.read_first_frame(body)
+    with Image.open(io.BytesIO(body), formats=(header.format,)) as image:
+        if image.size != size:
+            raise ImageFileError(f"the {header.format}'s headers disagree on its size")
+        image.load()
+        return _fit(image, size, orientation, spec)
+
+
+def _jpeg_pixels(file: jpeg.Jpeg, spec: InputSpec) -> NDArray[np.uint8]:
+    size = (file.width, file.height)
+    scale = _dct_scale(size, file.orientation, spec)
+    pixels = None if file.arithmetic else _strict_jpeg(file, scale)
+    if pixels is None:
+        image = _lenient_jpeg(file, scale)
+    elif file.components == 4:
+        image = Image.frombytes("CMYK", pixels.shape[1::-1], (255 - pixels).tobytes())
+    elif file.orientation == UPRIGHT and size == (spec.width, spec.height):
+        return pixels
+    else:
+        image = Image.fromarray(pixels)
+    return _fit(image, size, file.orientation, spec, scale)
+
+
+def _strict_jpeg(file: jpeg.Jpeg, scale: int) -> NDArray[np.uint8] | None:
+    """uint8 [h, w, 3] RGB or [h, w, 4] inverted CMYK; None where libjpeg has a complaint.
+
+    The same libjpeg-turbo as Pillow's, to the bit, without the copies. A few rare chroma
+    samplings it does not take at all (KeyError or ValueError).
+
+    Raises:
+        TruncatedImageError: the rest of the image is missing.
+    """
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            file.body,
+            "CMYK" if file.components == 4 else "RGB",
+            min_width=-(-file.width // scale),
+            min_height=-(-file.height // scale),
+            min_factor=scale,
+        )
+    except KeyError:
+        return None
+    except ValueError as error:
+        if "premature end of data" in str(error) and not file.restarts and not _contrived(file):
+            raise TruncatedImageError("the JPEG's image data end early") from error
+        return None
+    return pixels
+
+
+def _lenient_jpeg(file: jpeg.Jpeg, scale: int) -> Image.Image:
+    """Decode by Pillow, which shows damage as viewers do, but refuse a file whose end is missing.
+
+    libjpeg leaves what it has no data for uniformly gray.
+    """
+    with Image.open(io.BytesIO(file.body), formats=("JPEG",)) as image:
+        if image.size != (file.width, file.height):
+            raise ImageFileError("the JPEG's headers disagree on its size")
+        _draft(image, scale)
+        image.load()
+    block = 8 // scale
+    corner = image.crop((max(image.width - block, 0), image.height - 1, *image.size))
+    if corner.mode == "RGB":
+        corner = corner.convert("L")  # the colour next to filler is smoothed into it
+    if np.isin(np.asarray(corner), _FILLER).all() and not _contrived(file):
+        raise TruncatedImageError("the JPEG's image data end early")
+    return image
+
+
+def _contrived(file: jpeg.Jpeg) -> bool:
+    """Whether no camera or program in use writes such a file, so that it lost nothing on the way.
+
+    What libjpeg shows of these is served: every viewer shows the same. An arithmetic decoder
+    reads on past the end by design, so there even gray may be image.
+    """
+    return file.arithmetic or jpeg.codes_a_value_twice(file.body)
+
+
+def _orientation(image: Image.Image) -> int:
+    return read_orientation(image.info.get("exif", b""))
+
+
+def _dct_scale(size: _Size, orientation: int, spec: InputSpec) -> int:
+    """The power of two up to 8 that a JPEG's sides may be divided by while being decoded."""
+    width, height = _turned((spec.width, spec.height), orientation)
+    room = min(size[0] // width, size[1] // height) // DRAFT_OVERSAMPLING
+    return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1
+
+
+def _draft(image: Image.Image, scale: int) -> None:
+    if scale > 1:
+        image.draft(None, (image.width // scale, image.height // scale))
+
+
+def _fit(
+    image: Image.Image, size: _Size, orientation: int, spec: InputSpec, scale: int = 1
+) -> NDArray[np.uint8]:
+    """Crop, resize, compose and turn an image that had ``size`` before its sides were scaled."""
+    image = _to_rgb_or_rgba(image)
+    wanted = _turned((spec.width, spec.height), orientation)
+    if size != wanted:
+        # A scaled image's last row and column may stand for less than the others, so the box is
+        # that of the whole image, scaled, and not one around what was decoded.
+        left, top, right, bottom = _centre(size, wanted)
+        box = (left / scale, top / scale, right / scale, bottom / scale)
+        image = image.resize(wanted, Image.Resampling.BICUBIC, box)
+    if image.mode == "RGBA":
+        canvas = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        image = Image.alpha_composite(canvas, image).convert("RGB")
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
     return np.asarray(image)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any Pillow mode to RGB as a person would see the image."""
+def _turned(size: _Size, orientation: int) -> _Size:
+    return size[::-1] if orientation >= 5 else size
+
+
+def _centre(size: _Size, wanted: _Size) -> tuple[float, float, float, float]:
+    """The largest box (left, top, right, bottom) of the wanted aspect ratio, in the middle."""
+    width, height = float(size[0]), float(size[1])
+    if size[0] * wanted[1] <= size[1] * wanted[0]:
+        height = size[0] * wanted[1] / wanted[0]
+    else:
+        width = size[1] * wanted[0] / wanted[1]
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, top, left + width, top + height
+
+
+def _to_rgb_or_rgba(image: Image.Image) -> Image.Image:
+    """Bring any Pillow mode to RGB, or to RGBA where it has transparency."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _high_depth_to_rgb(image)
+        return _high_depth_to_rgb_or_rgba(image)
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
-        return Image.alpha_composite(canvas, rgba).convert("RGB")
+        return image if image.mode == "RGBA" else image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _high_depth_to_rgb(image: Image.Image) -> Image.Image:
-    # Pillow clips 16-bit values at 255 in convert("RGB"); a person sees the high byte.
-    values = np.asarray(image).astype(np.float64)
-    gray = Image.fromarray(np.clip(values / 257.0, 0, 255).round().astype(np.uint8))
-    return gray.convert("RGB")
+def _high_depth_to_rgb_or_rgba(image: Image.Image) -> Image.Image:
+    # Pillow clips 16-bit gray at 255 in convert("RGB"); of 16-bit colour it shows the high byte.
+    values = np.asarray(image)
+    if values.dtype != np.uint16:
+        values = np.clip(values, 0, 65535).astype(np.uint16)
+    gray = Image.fromarray((values >> 8).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is None:
+        return gray.convert("RGB")
+    alpha = Image.fromarray(np.where(values == transparent, np.uint8(0), np.uint8(255)))
+    return Image.merge("RGBA", (gray, gray, gray, alpha))

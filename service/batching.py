@@ -231,15 +231,7 @@ class MicroBatcher:
         return ready, pixels[: len(ready)]
 
     def _pixels(self, source: bytes | Pixels, spec: InputSpec) -> Pixels:
-        if not isinstance(source, bytes):
-            return source
-        try:
-            return decode(source, spec, self._image_limits)
-        except InvalidImage:
-            raise
-        except Exception as error:  # whatever a decoder does, the other images are not to suffer
-            log.exception("an image broke the decoder")
-            raise InvalidImage("broken", "the image cannot be decoded", 400) from error
+        return decode(source, spec, self._image_limits) if isinstance(source, bytes) else source
 
     def _run(
         self,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from service.images import FORMATS
+from models.image_files.header import FORMATS
 from service.routes.predict import DEFAULT_TOP_K, FILE_FIELD, FILES_FIELD, PREDICT, PREDICT_BATCH
 from service.schemas import BatchAnswer, ProblemDocument, Verdict
 from service.settings import Settings

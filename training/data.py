@@ -16,18 +16,17 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from scipy.stats import beta
 
 from models.card import InputSpec
-from models.errors import InputError
-from models.preprocessing import to_pixels
+from models.errors import ImageFileError, InputError
+from models.preprocessing import decode_pixels, to_pixels
 from models.torchvision_import import import_torchvision
 
 Split = Literal["train", "test"]
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 
 _IN_MEMORY_BYTES = 4 << 30
 
@@ -138,12 +137,9 @@ def decode_files(paths: Sequence[Path], spec: InputSpec) -> tuple[NDArray[np.uin
 
     def decode(index: int) -> str:
         try:
-            with Image.open(paths[index], formats=IMAGE_FORMATS) as image:
-                pixels[index] = to_pixels(image, spec)
-        except UnidentifiedImageError:
-            return f"no {', '.join(IMAGE_FORMATS)} image"
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return str(error) or type(error).__name__
+            pixels[index] = decode_pixels(paths[index].read_bytes(), spec)
+        except (ImageFileError, OSError) as error:
+            return str(error)
         return ""
 
     with ThreadPoolExecutor() as pool:

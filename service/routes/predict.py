@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
@@ -155,17 +155,11 @@ class PredictRoutes:
         return results
 
     def _check(self, body: bytes) -> None:
-        if not body:
-            self._refuse("empty", "the body is empty; send the bytes of an image")
         try:
             check_header(body, self._image_limits)
         except InvalidImage as error:
             self._metrics.invalid_images.labels(error.reason).inc()
             raise
-
-    def _refuse(self, reason: str, detail: str) -> NoReturn:
-        self._metrics.invalid_images.labels(reason).inc()
-        raise InvalidImage(reason, detail, 400)
 
     def _submit(self, jobs: Sequence[Job]) -> None:
         if self.batcher is None:

@@ -1,0 +1,249 @@
+"""Image files before decoding: format, size, orientation, wholeness, and what it costs to look."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from image_bytes import (
+    chunk,
+    chunks_of,
+    encode,
+    exif,
+    noise,
+    opened,
+    png_header,
+    png_of,
+    segment,
+    with_segments,
+)
+from PIL import Image
+
+from models.errors import ImageFileError, ImageFormatError, TruncatedImageError
+from models.image_files import gif, jpeg, png, webp
+from models.image_files.exif import read_orientation
+from models.image_files.header import FORMATS, read_header
+
+ADAM7 = (
+    "16462646",
+    "77777777",
+    "56565656",
+    "77777777",
+    "36463646",
+    "77777777",
+    "56565656",
+    "77777777",
+)
+"""The standard's figure: in which pass each pixel of an 8 x 8 block is sent."""
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("size", [(1, 1), (37, 23), (300, 7)])
+def test_format_and_size_are_pillows(kind: str, size: tuple[int, int]) -> None:
+    header = read_header(encode(kind, noise(*size)))
+    assert header == (kind, *size)
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"exif": b"Exif\0\0MM\0*"}])
+def test_all_three_kinds_of_webp_header_are_read(options: dict[str, Any]) -> None:
+    assert read_header(encode("WEBP", noise(300, 7), **options)) == ("WEBP", 300, 7)
+
+
+def test_os2_and_top_down_bmps_have_sizes() -> None:
+    os2 = b"BM" + struct.pack("<IHHI", 40, 0, 0, 26) + struct.pack("<IHHHH", 12, 37, 23, 1, 24)
+    assert read_header(os2 + bytes(20)) == ("BMP", 37, 23)
+    body = encode("BMP", noise(37, 23))
+    upside_down = body[:22] + struct.pack("<i", -23) + body[26:]
+    assert read_header(upside_down) == ("BMP", 37, 23)
+
+
+def test_a_gifs_frame_may_be_larger_than_its_screen() -> None:
+    body = encode("GIF", noise(37, 23))
+    assert read_header(body[:6] + struct.pack("<HH", 2, 2) + body[10:]) == ("GIF", 37, 23)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PPM", "ICO", "TGA"])
+def test_other_formats_are_unknown(kind: str) -> None:
+    with pytest.raises(ImageFormatError, match="JPEG, PNG, WEBP, GIF, BMP"):
+        read_header(encode(kind))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_header_cut_anywhere_is_refused_in_words(kind: str) -> None:
+    body = encode(kind)
+    for length in range(26 if kind == "BMP" else 20):
+        with pytest.raises(ImageFileError):
+            read_header(body[:length])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+def test_an_image_without_area_is_refused(kind: str) -> None:
+    body = encode(kind)
+    frame = body.find(b"\xff\xc0") + 5
+    spot = {"JPEG": slice(frame, frame + 2), "PNG": slice(16, 20), "BMP": slice(22, 26)}
+    if kind == "GIF":
+        frame = body.index(b"\x2c\0\0\0\0") + 5
+        body = body[:6] + bytes(4) + body[10:frame] + bytes(4) + body[frame + 4 :]
+    else:
+        where = spot[kind]
+        body = body[: where.start] + bytes(where.stop - where.start) + body[where.stop :]
+    with pytest.raises(ImageFileError, match="pixels"):
+        read_header(body)
+
+
+def test_metadata_is_left_out_of_a_jpeg_and_colour_markers_stay() -> None:
+    body = encode("JPEG", noise(mode="CMYK"))
+    adobe = body[body.index(b"\xff\xee") :][:16]
+    extra = (segment(0xE1, b"Exif\0\0"), segment(0xE2, b"ICC_PROFILE\0" + bytes(999)))
+    read = jpeg.read_jpeg(with_segments(body, *extra, segment(0xFE, b"comment")))
+    assert read.body == body
+    assert adobe in read.body
+    assert (read.width, read.height, read.components) == (48, 40, 4)
+
+
+def test_a_jpeg_with_thousands_of_segments_is_read_and_one_with_more_refused() -> None:
+    body = encode("JPEG")
+    few = with_segments(body, *[segment(0xE5, b"x")] * 5000)
+    assert jpeg.read_jpeg(few).body == body
+    with pytest.raises(ImageFileError, match="more than"):
+        jpeg.read_jpeg(with_segments(body, *[segment(0xE5, b"x")] * 20_000))
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 9_000_000, b"\xff\0" * 4_000_000, bytes(9_000_000)])
+def test_megabytes_between_segments_are_not_searched(junk: bytes) -> None:
+    body = encode("JPEG")
+    with pytest.raises(ImageFileError, match="between its segments"):
+        jpeg.read_size(body[:20] + junk + body[20:])
+
+
+def test_scans_are_counted_where_a_decoder_meets_them() -> None:
+    progressive = encode("JPEG", progressive=True)
+    scans = progressive.count(b"\xff\xda")
+    assert not jpeg.has_more_scans(progressive, scans)
+    assert jpeg.has_more_scans(progressive, scans - 1)
+    # Not in a thumbnail, and not in a second image after the end of the first.
+    thumbnail = with_segments(progressive, segment(0xE1, b"Exif\0\0" + b"\xff\xda\0\2" * 99))
+    assert not jpeg.has_more_scans(thumbnail + progressive, scans)
+
+
+def test_the_orientation_is_found_in_either_byte_order_behind_other_entries() -> None:
+    for order, magic in ((">", b"MM\0*"), ("<", b"II*\0")):
+        entries = struct.pack(f"{order}HHII", 0x010F, 2, 4, 99)
+        entries += struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 6, 0)
+        block = magic + struct.pack(f"{order}I2xH", 10, 2) + entries
+        assert read_orientation(block) == 6
+        assert read_orientation(b"Exif\0\0" + block) == 6
+        for length in range(len(block)):
+            assert read_orientation(block[:length]) in (1, 6)
+
+
+def test_an_exif_block_that_claims_gigabytes_costs_nothing() -> None:
+    # 65,535 entries, each of which claims to have 4 GB or the whole block as its value.
+    entries = b"".join(struct.pack(">HHII", tag, 7, 2**32 - 1, 8) for tag in range(0x8000))
+    block = b"MM\0*" + struct.pack(">IH", 8, 65535) + entries
+    assert read_orientation(block) == 1
+
+
+def test_a_pngs_orientation_counts_before_and_after_the_pixels() -> None:
+    block = (b"eXIf", exif(8).removeprefix(b"Exif\0\0"))
+    header, *data, end = chunks_of(encode("PNG"))
+    for body in (
+        png_of(header, block, *data, end),
+        png_of(header, *data, block, end),
+    ):
+        assert png.read_png(body).orientation == 8
+
+
+def test_a_webps_orientation_is_found() -> None:
+    assert webp.read_orientation_chunk(encode("WEBP", exif=exif(5))) == 5
+    assert webp.read_orientation_chunk(encode("WEBP")) == 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+def test_a_png_is_brought_down_to_what_pixels_need(mode: str) -> None:
+    if mode == "I;16":
+        body = encode("PNG", np.arange(851, dtype=np.uint16).reshape(23, 37))
+    else:
+        body = encode("PNG", noise(mode=mode))
+    header, *data, end = chunks_of(body)
+    text = (b"zTXt", b"bomb\0\0" + zlib.compress(bytes(1 << 20)))
+    crowded = png_of(header, text, (b"iCCP", b"x"), *data, (b"tEXt", b"a\0b"), end) + b"trailer"
+    read = png.read_png(crowded)
+    kinds = {kind for kind, _ in chunks_of(read.body)}
+    assert kinds <= {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+    with opened(read.body) as bare, opened(body) as image:
+        assert bare.tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (4, 4), (8, 8), (9, 17)])
+@pytest.mark.parametrize(
+    ("depth", "colour", "channels"), [(1, 0, 1), (4, 3, 1), (8, 2, 3), (16, 6, 4)]
+)
+def test_a_png_short_of_one_byte_is_refused(
+    interlaced: int, size: tuple[int, int], depth: int, colour: int, channels: int
+) -> None:
+    width, height = size
+    pass_of = np.ones((height, width), dtype=int)
+    if interlaced:
+        rows = [list(map(int, row)) for row in ADAM7]
+        pass_of = np.tile(rows, (3, 3))[:height, :width]
+    total = 0
+    for number in range(1, 8):
+        rows, columns = (len(np.unique(axis)) for axis in np.nonzero(pass_of == number))
+        total += rows * (1 + (columns * depth * channels + 7) // 8)
+
+    def body(length: int) -> bytes:
+        header = png_header(width, height, depth, colour, interlaced)
+        return png_of(
+            header,
+            (b"PLTE", bytes(48)),
+            (b"IDAT", zlib.compress(bytes(length))),
+            (b"IEND", b""),
+        )
+
+    png.read_png(body(total))
+    png.read_png(body(total + 1000))
+    with pytest.raises(TruncatedImageError, match=f"{total - 1} of {total}"):
+        png.read_png(body(total - 1))
+
+
+def test_damaged_png_structures_are_refused_by_name() -> None:
+    header, data, end = chunks_of(encode("PNG"))
+    whole = png_of(header, data, end)
+    at = whole.index(b"IDAT") + 20
+    cases = {
+        "checksum": whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :],
+        "unknown critical chunk": png_of(header, (b"ABCD", b""), data, end),
+        "palette": png_of((b"IHDR", header[1][:9] + b"\3" + header[1][10:]), data, end),
+        "colour type": png_of((b"IHDR", header[1][:9] + b"\5" + header[1][10:]), data, end),
+        "compressed image data": png_of(header, (b"IDAT", b"\0" * 50), end),
+        "end chunk": whole[:-12],
+        "0 of": png_of(header, end),
+    }
+    for words, body in cases.items():
+        with pytest.raises(ImageFileError, match=words):
+            png.read_png(body)
+
+
+def test_a_million_empty_chunks_are_not_walked() -> None:
+    header, data, end = chunks_of(encode("PNG"))
+    body = png_of(header) + chunk(b"IDAT", b"") * 200_000 + png_of(data, end)[8:]
+    with pytest.raises(ImageFileError, match="more than"):
+        png.read_png(body)
+
+
+def test_a_gifs_comments_are_left_out_and_transparency_stays() -> None:
+    image = Image.new("P", (20, 20), 1)
+    image.putpalette(bytes(range(12)))
+    body = encode("GIF", image, comment=b"word " * 999, transparency=1)
+    bare = gif.read_first_frame(body)
+    assert b"word" not in bare
+    with opened(bare) as read, opened(body) as image:
+        assert read.info["transparency"] == image.info["transparency"]
+    endless = body[:6] + struct.pack("<HHBBB", 20, 20, 0, 0, 0) + b"!\xfe" + b"\1a" * 100_000
+    with pytest.raises(ImageFileError, match="comments"):
+        gif.read_size(endless)
