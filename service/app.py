@@ -16,7 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.batching import MicroBatcher, QueueLimits
+from service.admission import QueueLimits
+from service.batching import MicroBatcher
+from service.body import BodyBudget
 from service.exchange import OTHER_ROUTE, Exchanges
 from service.images import ImageLimits
 from service.metrics import Metrics
@@ -39,7 +41,11 @@ class Application:
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
         self.api = self._fastapi()
-        self._exchanges = Exchanges(self._dispatch, self.metrics)
+        self._exchanges = Exchanges(
+            self._dispatch,
+            self.metrics,
+            BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._exchanges(scope, receive, send)

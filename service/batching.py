@@ -13,23 +13,21 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from models.card import InputSpec
+from service.admission import Admission, QueueLimits, Refused
 from service.engine import Outputs, Pixels
 from service.images import ImageLimits, InvalidImage, decode
+from service.large_images import LargeImages
 from service.metrics import Metrics
 from service.problems import Problem
 from service.versions import Served
 
 log = logging.getLogger("isoserve.batching")
-
-COST_SMOOTHING = 0.2
-"""Weight of the newest batch in the running mean of seconds an image."""
 
 
 class Job:
@@ -40,6 +38,7 @@ class Job:
         source: the encoded image, or its pixels, uint8 [H, W, 3] at the model's size.
         finish: makes the answer out of the batch's outputs and this image's row, in the slot.
         future: gets the answer, or a Problem or InvalidImage; cancelled means nobody waits.
+        large: whether it takes long to decode, and so is not decoded in a slot.
     """
 
     __slots__ = (
@@ -47,6 +46,7 @@ class Job:
         "finish",
         "future",
         "inference_seconds",
+        "large",
         "queued_at",
         "served",
         "source",
@@ -59,22 +59,15 @@ class Job:
         source: bytes | Pixels,
         finish: Callable[[Outputs, int], Any],
         future: asyncio.Future[Any],
+        large: bool = False,
     ) -> None:
         self.served = served
         self.source = source
         self.finish = finish
         self.future = future
+        self.large = large
         self.queued_at = 0.0
         self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """What may wait, and for how long."""
-
-    images: int
-    seconds: float
-    max_batch: int
 
 
 class MicroBatcher:
@@ -85,6 +78,7 @@ class MicroBatcher:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
+        self._admission = Admission(limits, slots)
         self._image_limits = image_limits
         self._metrics = metrics
         self._lock = threading.Lock()
@@ -92,8 +86,7 @@ class MicroBatcher:
         self._depth = 0
         self._idle: list[int] = []
         self._free = 0
-        self._seconds_an_image = 0.0
-        self._closed = False
+        self._stopping = self._closed = False
         self._wake = [threading.Lock() for _ in range(slots)]
         for lock in self._wake:
             lock.acquire()
@@ -103,7 +96,8 @@ class MicroBatcher:
         ]
         for thread in self._threads:
             thread.start()
-        metrics.queue_depth.set_function(lambda: self._depth)
+        self._large = LargeImages(max(1, slots // 2), limits, self._decode_large, self._forward)
+        metrics.queue_depth.set_function(lambda: self._depth + self._large.waiting)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, all or none.
@@ -111,24 +105,28 @@ class MicroBatcher:
         Raises:
             Problem: 429, too many images wait already, or would wait too long.
         """
-        now = perf_counter()
-        with self._lock:
-            if self._closed:
-                raise Problem(503, "stopping", "the server is stopping", retry_after=1)
-            self._admit(len(jobs))
-            for job in jobs:
-                job.queued_at = now
-                queue = self._waiting.get(job.served)
-                if queue is None:
-                    queue = self._waiting[job.served] = deque()
-                queue.append(job)
-            self._depth += len(jobs)
-            woken = [self._idle.pop() for _ in range(min(len(self._idle), len(jobs)))]
+        large = [job for job in jobs if job.large]
+        small = [job for job in jobs if not job.large] if large else jobs
+        try:
+            with self._lock:
+                if self._stopping:
+                    raise Problem(503, "stopping", "the server is stopping", retry_after=1)
+                if small:
+                    self._admission.admit(self._depth, len(small))
+                if large:
+                    self._large.submit(large)
+                woken = self._enqueue(small)
+        except Refused as refusal:
+            self._metrics.shed.labels(refusal.limit).inc(len(jobs))
+            raise
         for slot in woken:
             self._wake[slot].release()
 
     def close(self) -> None:
         """Let the slots finish what waits, then end them; blocks until they have."""
+        with self._lock:
+            self._stopping = True
+        self._large.close()
         with self._lock:
             self._closed = True
             woken, self._idle = self._idle, []
@@ -137,16 +135,34 @@ class MicroBatcher:
         for thread in self._threads:
             thread.join()
 
-    def _admit(self, images: int) -> None:
-        expected = self._depth * self._seconds_an_image / len(self._threads)
-        if self._depth + images > self._limits.images:
-            limit, detail = "images", f"{self._depth} images wait already"
-        elif expected > self._limits.seconds:
-            limit, detail = "seconds", f"the wait would be about {expected:.1f} s"
-        else:
-            return
-        self._metrics.shed.labels(limit).inc(images)
-        raise _shed(detail, expected)
+    def _enqueue(self, jobs: Sequence[Job]) -> list[int]:
+        """Queue the jobs, with the lock held; the slots to be woken."""
+        now = perf_counter()
+        for job in jobs:
+            job.queued_at = now
+            queue = self._waiting.get(job.served)
+            if queue is None:
+                queue = self._waiting[job.served] = deque()
+            queue.append(job)
+        self._depth += len(jobs)
+        return [self._idle.pop() for _ in range(min(len(self._idle), len(jobs)))]
+
+    def _decode_large(self, job: Job) -> bool:
+        started = perf_counter()
+        try:
+            job.source = self._pixels(job.source, job.served.model.card.input)
+        except InvalidImage as error:
+            self._metrics.invalid_images.labels(error.reason).inc()
+            self._loop.call_soon_threadsafe(_settle, [(job.future, error)])
+            return False
+        job.decode_seconds = perf_counter() - started
+        return True
+
+    def _forward(self, job: Job) -> None:
+        with self._lock:
+            woken = self._enqueue([job])
+        for slot in woken:
+            self._wake[slot].release()
 
     def _serve(self, slot: int) -> None:
         while self._serve_batch(slot):
@@ -200,8 +216,7 @@ class MicroBatcher:
             problem = Problem(500, "inference_failed", "the network failed on this image")
             done = {id(future) for future, _ in settled}
             settled += [(job.future, problem) for job in batch if id(job.future) not in done]
-        cost = (perf_counter() - started) / len(batch)
-        self._seconds_an_image += COST_SMOOTHING * (cost - self._seconds_an_image)
+        self._admission.served(len(batch), perf_counter() - started)
         return settled
 
     def _decode(
@@ -211,12 +226,13 @@ class MicroBatcher:
         pixels = np.empty((len(batch), spec.height, spec.width, 3), dtype=np.uint8)
         ready: list[Job] = []
         before = started
+        late = self._admission.late_after
         for job in batch:
             job.wait_seconds = started - job.queued_at
-            if job.wait_seconds > self._limits.seconds:
-                self._metrics.shed.labels("seconds").inc()
+            if job.wait_seconds > late:
+                self._metrics.shed.labels("late").inc()
                 detail = f"the image waited {job.wait_seconds:.1f} s"
-                settled.append((job.future, _shed(detail, job.wait_seconds)))
+                settled.append((job.future, Refused("late", detail, job.wait_seconds)))
                 continue
             try:
                 pixels[len(ready)] = self._pixels(job.source, spec)
@@ -226,7 +242,7 @@ class MicroBatcher:
             else:
                 ready.append(job)
             now = perf_counter()
-            job.decode_seconds = now - before
+            job.decode_seconds += now - before
             before = now
         return ready, pixels[: len(ready)]
 
@@ -253,15 +269,6 @@ class MicroBatcher:
             metrics.queue_wait.observe(job.wait_seconds)
             metrics.decode_duration.observe(job.decode_seconds)
         ready[0].served.series.count(outputs)
-
-
-def _shed(detail: str, expected: float) -> Problem:
-    return Problem(
-        429,
-        "queue_full",
-        f"too many requests: {detail}",
-        retry_after=max(1, math.ceil(expected)),
-    )
 
 
 def _settle(settled: list[tuple[asyncio.Future[Any], Any]]) -> None:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import logging
-import signal
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
-import uvicorn
 
 from models.errors import InputError
-from service.app import create_app
 from service.engine import load_model, read_model_bytes
+from service.server import BACKLOG, serve_until_stopped
 from service.settings import ENV_PREFIX, Settings, flag, read_settings
-
-BACKLOG = 2048
 
 
 def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -54,23 +48,7 @@ def serve(model: Path | None, **options: Any) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"isoserve: listening on http://{shown}:{port} (docs at /docs)", err=True)
-    config = uvicorn.Config(
-        create_app(settings),
-        http="httptools",
-        loop="uvloop",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        log_config=None,
-        log_level="warning",
-        backlog=BACKLOG,
-    )
-    # uvicorn raises the signal again once it has stopped: by then all is answered.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stopped)
-    uvicorn.Server(config).run(sockets=[listener])
+    serve_until_stopped(settings, listener)
 
 
 def _check_repository(settings: Settings) -> None:
@@ -97,7 +75,3 @@ def _listen(settings: Settings) -> socket.socket:
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
         ) from error
     return listener
-
-
-def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    sys.exit(0)

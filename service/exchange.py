@@ -13,7 +13,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.body import ClientGone
+from service.body import BodyBudget, ClientGone, linger
 from service.metrics import Metrics
 from service.problems import CONTENT_TYPE, Problem
 
@@ -31,9 +31,10 @@ OTHER_ROUTE = "other"
 class Exchanges:
     """Gives every request an id and every answer that id; counts and times them by route."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, budget: BodyBudget) -> None:
         self._app = app
         self._metrics = metrics
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,6 +44,7 @@ class Exchanges:
         request_id = _request_id(scope)
         scope["request_id"] = request_id
         scope["route_label"] = OTHER_ROUTE
+        scope["body_budget"] = self._budget
         header = (b"x-request-id", request_id.encode())
         status = 0
 
@@ -66,20 +68,33 @@ class Exchanges:
                     send_with_id,
                 )
         finally:
+            if held := scope.get("body_bytes"):
+                self._budget.give(held)
             self._metrics.request_duration.labels(scope["route_label"], str(status)).observe(
                 perf_counter() - started
             )
 
 
-async def send_problem(problem: Problem, request_id: str, send: Send) -> None:
-    """Answer with a problem document."""
+async def send_problem(
+    problem: Problem, request_id: str, send: Send, receive: Receive | None = None
+) -> None:
+    """Answer with a problem document.
+
+    Args:
+        receive: where the rest of the request comes from, if the problem closes the connection.
+    """
     await send_body(
         problem.body(request_id),
         send,
         status=problem.status,
         content_type=CONTENT_TYPE.encode(),
         headers=[(name.encode(), value.encode()) for name, value in problem.headers.items()],
+        ends=not problem.closes,
     )
+    if problem.closes:
+        if receive is not None:
+            await linger(receive)
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def send_body(
@@ -89,8 +104,9 @@ async def send_body(
     status: int = 200,
     content_type: bytes = b"application/json",
     headers: list[tuple[bytes, bytes]] | None = None,
+    ends: bool = True,
 ) -> None:
-    """Answer with a whole body at once."""
+    """Answer with a whole body at once; ``ends=False``: the caller ends the answer."""
     await send(
         {
             "type": "http.response.start",
@@ -102,7 +118,7 @@ async def send_body(
             ],
         }
     )
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": not ends})
 
 
 def _request_id(scope: Scope) -> str:

@@ -83,8 +83,11 @@ class ImageLimits:
     """Bytes, and also pixels, of a run-length coded BMP, which Pillow unpacks in Python."""
 
 
-def check_header(body: bytes, limits: ImageLimits) -> None:
+def check_header(body: bytes, limits: ImageLimits) -> int:
     """Refuse by size, format and declared dimensions, without decoding anything.
+
+    Returns:
+        The pixels the image says it has.
 
     Raises:
         InvalidImage: see :class:`Reason`.
@@ -103,6 +106,7 @@ def check_header(body: bytes, limits: ImageLimits) -> None:
     _check_dimensions(header, limits)
     if header.format == "BMP" and bmp.is_run_length_coded(body):
         _check_run_length_coded(len(body), header, limits)
+    return header.width * header.height
 
 
 def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint8]:

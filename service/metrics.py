@@ -104,7 +104,13 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
-        for limit in ("images", "seconds"):
+        self.refused_connections = Counter(
+            "isoserve_refused_connections_total",
+            "Connections ended before a request was read, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        for limit in ("images", "seconds", "overload", "bytes", "late"):
             self.shed.labels(limit)
         for outcome in ("loaded", "refused"):
             self.model_loads.labels(outcome)

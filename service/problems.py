@@ -17,10 +17,17 @@ class Problem(Exception):
         reason: a stable slug a program may switch on.
         detail: a sentence for a person: what was wrong, with which value, what would be right.
         retry_after: seconds, for the Retry-After header.
+        closes: the connection ends with this answer, because its request was not read to its end.
     """
 
     def __init__(
-        self, status: int, reason: str, detail: str, *, retry_after: int | None = None
+        self,
+        status: int,
+        reason: str,
+        detail: str,
+        *,
+        retry_after: int | None = None,
+        closes: bool = False,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -29,6 +36,9 @@ class Problem(Exception):
         self.headers: dict[str, str] = {}
         if retry_after is not None:
             self.headers["retry-after"] = str(retry_after)
+        if closes:
+            self.headers["connection"] = "close"
+        self.closes = closes
 
     def as_dict(self, request_id: str) -> dict[str, object]:
         """The members of the problem document."""

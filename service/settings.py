@@ -52,7 +52,10 @@ class Settings(BaseSettings):
         512, ge=1, description="Most images waiting; beyond it requests get 429."
     )
     queue_seconds: float = Field(
-        1.0, gt=0, description="Longest an image may wait for a slot; beyond it it gets 429."
+        0.3,
+        gt=0,
+        description="Longest an image may be expected to wait for a slot; beyond it requests get "
+        "429, and while that lasts the queue is held much shorter.",
     )
     max_body_bytes: int = Field(
         20 * 2**20, ge=1, description="Largest body of a request with one image."
@@ -63,6 +66,28 @@ class Settings(BaseSettings):
     max_batch_images: int = Field(64, ge=1, description="Most images in one batch request.")
     body_seconds: float = Field(
         15.0, gt=0, description="A body that has not arrived whole after this long is cut off."
+    )
+    held_body_bytes: int = Field(
+        512 * 2**20,
+        ge=1,
+        description="Most bytes of all bodies in memory together; beyond it requests get 429.",
+    )
+    max_connections: int = Field(
+        4096, ge=1, description="Most connections at a time; beyond it they get 503."
+    )
+    max_header_bytes: int = Field(
+        16 * 2**10, ge=256, description="Largest request line and headers together."
+    )
+    header_seconds: float = Field(
+        10.0, gt=0, description="Headers that have not arrived whole after this long are cut off."
+    )
+    idle_seconds: float = Field(
+        75.0, gt=0, description="A connection without a request is closed after this long."
+    )
+    grace_seconds: float = Field(
+        20.0,
+        gt=0,
+        description="After SIGTERM, how long requests that are being answered may still take.",
     )
     max_pixels: int = Field(20_000_000, ge=1, description="Most pixels an image may have.")
     max_side: int = Field(16_384, ge=1, description="Longest side an image may have, in pixels.")
@@ -78,6 +103,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"max_body_bytes ({self.max_body_bytes}) must not exceed max_batch_body_bytes "
                 f"({self.max_batch_body_bytes})"
+            )
+        if self.max_batch_body_bytes > self.held_body_bytes:
+            raise ValueError(
+                f"max_batch_body_bytes ({self.max_batch_body_bytes}) must not exceed "
+                f"held_body_bytes ({self.held_body_bytes})"
             )
         return self
 

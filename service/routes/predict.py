@@ -19,6 +19,7 @@ from service.body import BodyLimits, ClientGone, read_body
 from service.engine import Outputs
 from service.exchange import send_body, send_problem
 from service.images import ImageLimits, InvalidImage, check_header
+from service.large_images import is_large
 from service.metrics import Metrics
 from service.multipart import images_of_form, is_multipart
 from service.problems import Problem
@@ -82,8 +83,8 @@ class PredictRoutes:
             def finish(outputs: Outputs, row: int) -> bytes:
                 return as_json(verdict(served.model, asked, outputs, row))
 
-            self._check(body)
-            job = Job(served, body, finish, asyncio.get_running_loop().create_future())
+            large = self._is_large(body)
+            job = Job(served, body, finish, asyncio.get_running_loop().create_future(), large)
             self._submit([job])
             answer = await _unless_gone([job], receive)
             if isinstance(answer[0], BaseException):
@@ -92,7 +93,7 @@ class PredictRoutes:
         except InvalidImage as error:
             await send_problem(_of_image(error), request_id, send)
         except Problem as problem:
-            await send_problem(problem, request_id, send)
+            await send_problem(problem, request_id, send, receive)
 
     async def predict_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Several images, as the multipart fields ``files``; each gets a verdict or a problem."""
@@ -121,7 +122,7 @@ class PredictRoutes:
             }
             await send_body(as_json(document), send)
         except Problem as problem:
-            await send_problem(problem, request_id, send)
+            await send_problem(problem, request_id, send, receive)
 
     async def _verdicts(
         self, images: list[bytes], served: Served, query: Query, request_id: str, receive: Receive
@@ -136,11 +137,11 @@ class PredictRoutes:
                 return verdict(served.model, asked, outputs, row)
 
             try:
-                self._check(image)
+                large = self._is_large(image)
             except InvalidImage as error:
                 results[place] = _of_image(error).as_dict(asked.id)
             else:
-                jobs[place] = Job(served, image, finish, loop.create_future())
+                jobs[place] = Job(served, image, finish, loop.create_future(), large)
         if not jobs:
             return results
         self._submit([*jobs.values()])
@@ -154,9 +155,10 @@ class PredictRoutes:
                 results[place] = answer
         return results
 
-    def _check(self, body: bytes) -> None:
+    def _is_large(self, body: bytes) -> bool:
+        """Refuse what is no image; whether it takes long to decode."""
         try:
-            check_header(body, self._image_limits)
+            return is_large(body, check_header(body, self._image_limits))
         except InvalidImage as error:
             self._metrics.invalid_images.labels(error.reason).inc()
             raise

@@ -13,7 +13,9 @@ import pytest
 from conftest import colour
 from tiny_model import TinyModel, write_tiny_model
 
-from service.batching import Job, MicroBatcher, QueueLimits
+from service import batching
+from service.admission import QueueLimits
+from service.batching import Job, MicroBatcher
 from service.engine import Model, Outputs, Pixels
 from service.images import ImageLimits, InvalidImage
 from service.metrics import Metrics
@@ -152,7 +154,7 @@ def test_an_image_that_waited_too_long_is_turned_away_and_not_computed(served: S
         batcher.submit([running])
         await first_batch_is_running(served)
         batcher.submit([late])
-        late.queued_at -= 31
+        late.queued_at -= 61
         gated(served).gate.set()
         assert await running.future == 0
         with pytest.raises(Problem) as caught:
@@ -163,20 +165,48 @@ def test_an_image_that_waited_too_long_is_turned_away_and_not_computed(served: S
     assert gated(served).batches == [1]
 
 
-def test_an_expected_wait_over_the_limit_is_turned_away_at_once(served: Served) -> None:
-    async def scenario(batcher: MicroBatcher) -> None:
-        batcher._seconds_an_image = 100.0
-        running, waiting = job(served), job(served)
-        batcher.submit([running])
-        await first_batch_is_running(served)
-        batcher.submit([waiting])
-        with pytest.raises(Problem) as caught:
-            batcher.submit([job(served)])
-        assert caught.value.status == 429
-        gated(served).gate.set()
-        await asyncio.gather(running.future, waiting.future)
+def test_a_large_image_is_decoded_beside_the_slots_and_holds_up_no_small_one(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, may_go_on = threading.Event(), threading.Event()
+    decode = batching.decode
 
-    run(scenario)
+    def slow(body: bytes, *rest: Any) -> Pixels:
+        if len(body) > 1_000:
+            decoding.set()
+            assert may_go_on.wait(20)
+        return decode(body, *rest)
+
+    async def scenario(batcher: MicroBatcher) -> list[int]:
+        monkeypatch.setattr(batching, "decode", slow)
+        gated(served).gate.set()
+        photo = job(served, colour(0, 0, 255, size=99) + bytes(2_000))
+        photo.large = True
+        batcher.submit([photo, job(served)])
+        assert await asyncio.to_thread(decoding.wait, 20)
+        small = [job(served, colour(0, 255, 0)) for _ in range(9)]
+        batcher.submit(small)
+        answers = list(await asyncio.gather(*(j.future for j in small)))
+        assert not photo.future.done()
+        may_go_on.set()
+        return [*answers, await photo.future]
+
+    assert run(scenario) == [1] * 9 + [2]
+
+
+def test_closing_finishes_large_images_too(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> list[Any]:
+        gated(served).gate.set()
+        jobs = [job(served, source) for source in (colour(0, 0, 255), b"garbage")]
+        for each in jobs:
+            each.large = True
+        batcher.submit(jobs)
+        await asyncio.to_thread(batcher.close)
+        return await asyncio.gather(*(j.future for j in jobs), return_exceptions=True)
+
+    answer, error = run(scenario)
+    assert answer == 2
+    assert isinstance(error, InvalidImage)
 
 
 def test_a_cancelled_image_is_not_computed(served: Served) -> None:

@@ -1,0 +1,149 @@
+"""What one connection may cost before it has asked for anything: bytes of headers, and time.
+
+uvicorn bounds neither a request's head nor the time a silent connection is kept. This protocol
+adds both, and a largest number of connections, without a timer a request: a sweep now and again
+looks at all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.problems import CONTENT_TYPE, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The most connections, bytes of a request's head, and seconds of silence."""
+
+    connections: int
+    header_bytes: int
+    header_seconds: float
+    """From the first byte of a request, or from the connection, to the end of its headers."""
+    idle_seconds: float
+    """Between an answer and the next request."""
+
+
+class RefusalCounter(Protocol):
+    """Counts connections that were ended here, by reason."""
+
+    def __call__(self, reason: str) -> None: ...
+
+
+def guarded(limits: ConnectionLimits, count: RefusalCounter) -> type[HttpToolsProtocol]:
+    """uvicorn's protocol with these limits, to be given to it as ``http``."""
+
+    class Guarded(_GuardedProtocol):
+        _limits = limits
+        _count = staticmethod(count)
+
+    return Guarded
+
+
+def end_silent(server_state: ServerState) -> None:
+    """End the connections whose time is up; to be called now and again on their event loop."""
+    now = asyncio.get_running_loop().time()
+    for connection in list(server_state.connections):
+        if isinstance(connection, _GuardedProtocol) and connection.silent_until < now:
+            connection.time_is_up()
+
+
+class _GuardedProtocol(HttpToolsProtocol):
+    _limits: ConnectionLimits
+    _count: RefusalCounter
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.silent_until = math.inf
+        self._in_head = False
+        self._in_body = False
+        self._head_bytes = 0
+        self._refusal = _MALFORMED
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.silent_until = self.loop.time() + self._limits.header_seconds
+        if len(self.connections) > self._limits.connections:
+            self._refusal = _TOO_MANY
+            self.send_400_response("")
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if not self._in_body:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > self._limits.header_bytes and not self._in_body:
+            self._refusal = _HEAD_TOO_LARGE
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.silent_until = self.loop.time() + self._limits.header_seconds
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._in_body = True
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self._limits.header_bytes:
+            self._refusal = _HEAD_TOO_LARGE
+            raise ValueError("the head is too large")  # the parser ends with an error on it
+        self.silent_until = math.inf
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # The sweep does what this timer is for.
+        self._unset_keepalive_if_required()
+        # Also for a body that was answered before it had come whole: no more is waited for it.
+        if self.cycle.response_complete:
+            self.silent_until = self.loop.time() + self._limits.idle_seconds
+
+    def time_is_up(self) -> None:
+        """Close a connection that is idle, or whose request does not come."""
+        if self._in_head:
+            self._refusal = _SLOW_HEAD
+            self.send_400_response("")
+        else:
+            self.silent_until = math.inf
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Answer what never became a request, and close."""
+        self.silent_until = math.inf
+        problem = self._refusal
+        self._count(problem.reason)
+        if self.cycle is None or self.cycle.response_complete:
+            body = problem.body(os.urandom(16).hex())
+            self.transport.write(
+                b"%scontent-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+                % (STATUS_LINE[problem.status], CONTENT_TYPE.encode(), len(body), body)
+            )
+        self.transport.close()
+
+
+_MALFORMED = Problem(400, "malformed_request", "this is no HTTP/1.1 request")
+_HEAD_TOO_LARGE = Problem(431, "head_too_large", "the request's line and headers are too large")
+_SLOW_HEAD = Problem(408, "slow_head", "the request's headers took too long to arrive")
+_TOO_MANY = Problem(503, "too_many_connections", "the server has all the connections it can take")

@@ -1,0 +1,65 @@
+"""One process that serves: the application under uvicorn, on a socket that listens already."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from service.app import create_app
+from service.connections import ConnectionLimits, end_silent, guarded
+from service.settings import Settings
+
+BACKLOG = 2048
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+TICKS_A_SWEEP = 5
+"""uvicorn's loop ticks ten times a second."""
+
+
+def serve_until_stopped(settings: Settings, listener: socket.socket) -> None:
+    """Serve; on SIGTERM or SIGINT stop accepting, answer what has begun, and exit with 0."""
+    app = create_app(settings)
+    refused = app.metrics.refused_connections
+    limits = ConnectionLimits(
+        settings.max_connections,
+        settings.max_header_bytes,
+        settings.header_seconds,
+        settings.idle_seconds,
+    )
+    config = uvicorn.Config(
+        app,
+        http=guarded(limits, lambda reason: refused.labels(reason).inc()),
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        log_level="error",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+    )
+    # uvicorn raises the signal again once it has stopped: by then all is answered.
+    for number in STOP_SIGNALS:
+        signal.signal(number, _stopped)
+    _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_A_SWEEP == 0:
+            end_silent(self.server_state)
+        return await super().on_tick(counter)
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    # A second signal while the interpreter takes itself down must not turn this into a failure.
+    for again in STOP_SIGNALS:
+        signal.signal(again, signal.SIG_IGN)
+    sys.exit(0)

@@ -1,0 +1,282 @@
+"""What one client may cost, over real sockets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from conftest import RunningServer, StartServer, colour, encoded
+from tiny_model import TinyModel, write_tiny_model
+
+RED = colour(255, 0, 0)
+MAX_HEADER_BYTES = 2_000
+MAX_BODY_BYTES = 500_000
+
+
+@pytest.fixture(scope="module", name="strict")
+def _strict(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> RunningServer:
+    """A server that is quick to lose patience."""
+    root = tmp_path_factory.mktemp("strict")
+    write_tiny_model(root / "tiny" / "1" / "model.onnx")
+    return start_server(
+        root,
+        *("--header-seconds", "0.7", "--idle-seconds", "0.7", "--body-seconds", "0.7"),
+        *("--max-header-bytes", str(MAX_HEADER_BYTES), "--max-body-bytes", str(MAX_BODY_BYTES)),
+        *("--max-batch-body-bytes", "600000", "--held-body-bytes", "600000"),
+        *("--max-connections", "40"),
+    )
+
+
+@contextmanager
+def connection(server: RunningServer) -> Iterator[socket.socket]:
+    where = urlsplit(server.url)
+    assert where.hostname
+    assert where.port
+    with socket.create_connection((where.hostname, where.port), timeout=20) as opened:
+        yield opened
+
+
+def head(length: int | None, *lines: str) -> bytes:
+    named = [] if length is None else [f"Content-Length: {length}"]
+    return "\r\n".join(["POST /v1/predict HTTP/1.1", "Host: x", *named, *lines, "", ""]).encode()
+
+
+def until_closed(opened: socket.socket) -> bytes:
+    """All that comes until the server closes."""
+    received = b""
+    while chunk := opened.recv(65536):
+        received += chunk
+    return received
+
+
+def status(answer: bytes) -> int:
+    assert answer.startswith(b"HTTP/1.1 "), answer[:100]
+    return int(answer.split(b" ", 2)[1])
+
+
+def still_serves(server: RunningServer) -> bool:
+    return server.post("/v1/predict", content=RED).status_code == 200
+
+
+def test_a_silent_connection_is_closed(strict: RunningServer) -> None:
+    with connection(strict) as opened:
+        assert until_closed(opened) == b""
+
+
+def test_an_idle_connection_is_closed_after_its_answer(strict: RunningServer) -> None:
+    with connection(strict) as opened:
+        opened.sendall(head(len(RED)) + RED)
+        assert status(until_closed(opened)) == 200
+
+
+@pytest.mark.parametrize("before", [b"", head(len(RED)) + RED])
+def test_half_a_head_is_answered_408_and_closed(strict: RunningServer, before: bytes) -> None:
+    with connection(strict) as opened:
+        opened.sendall(before)
+        if before:
+            assert status(opened.recv(65536)) == 200
+        opened.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nX-Drip: ")
+        answer = until_closed(opened)
+        assert status(answer) == 408
+        assert b'"slow_head"' in answer
+        assert b"connection: close" in answer
+
+
+def test_a_dripping_head_gains_no_time_by_dripping(strict: RunningServer) -> None:
+    with connection(strict) as opened:
+        opened.settimeout(0.1)
+        for byte in b"GET /v1/models HTTP/1.1\r\nX-Slow: " + b"a" * 500:
+            try:
+                opened.sendall(bytes([byte]))
+                answer = opened.recv(65536)
+            except TimeoutError:
+                continue
+            break
+        assert status(answer) == 408
+
+
+@pytest.mark.parametrize("in_one_piece", [True, False])
+def test_a_large_head_is_answered_431_and_closed(strict: RunningServer, in_one_piece: bool) -> None:
+    large = head(3, "X-Large: " + "a" * MAX_HEADER_BYTES)
+    with connection(strict) as opened:
+        opened.sendall(large + b"abc" if in_one_piece else large[:-4])
+        answer = until_closed(opened)
+    assert status(answer) == 431
+    assert b'"head_too_large"' in answer
+    assert still_serves(strict)
+
+
+def test_what_is_no_http_is_answered_with_a_problem_and_counted(strict: RunningServer) -> None:
+    with connection(strict) as opened:
+        opened.sendall(b"\x16\x03\x01 no http at all\r\n\r\n")
+        answer = until_closed(opened)
+    assert status(answer) == 400
+    assert b"application/problem+json" in answer
+    counted = 'isoserve_refused_connections_total{reason="malformed_request"}'
+    assert counted in strict.get("/metrics").text
+
+
+def test_a_dripping_body_is_cut_by_its_total_time(strict: RunningServer) -> None:
+    with connection(strict) as opened:
+        opened.sendall(head(100_000))
+        stop = threading.Event()
+
+        def drip() -> None:
+            while not stop.wait(0.05):
+                try:
+                    opened.sendall(b"a")
+                except OSError:
+                    return
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            answer = until_closed(opened)
+        finally:
+            stop.set()
+            dripping.join()
+    assert status(answer) == 408
+    assert b'"slow_body"' in answer
+    assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_refused_and_its_connection_closed(
+    strict: RunningServer, chunked: bool
+) -> None:
+    with connection(strict) as opened:
+        if chunked:
+            opened.sendall(head(None, "Transfer-Encoding: chunked"))
+            piece = b"%x\r\n%s\r\n" % (50_000, bytes(50_000))
+            for _ in range(12):
+                opened.sendall(piece)
+        else:
+            opened.sendall(head(MAX_BODY_BYTES + 1))
+        answer = until_closed(opened)
+    assert status(answer) == 413
+    assert b'"body_too_large"' in answer
+    assert b"connection: close" in answer
+
+
+def test_a_client_that_sends_all_before_it_reads_still_gets_its_413(
+    strict: RunningServer,
+) -> None:
+    refused = strict.post("/v1/predict", content=bytes(4 * MAX_BODY_BYTES))
+    assert refused.status_code == 413
+
+
+def test_bodies_together_are_bounded_and_given_back(strict: RunningServer) -> None:
+    with connection(strict) as holding:
+        holding.sendall(head(MAX_BODY_BYTES) + bytes(400_000))
+        time.sleep(0.3)
+        refused = strict.post("/v1/predict", content=bytes(300_000))
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"]
+    for _ in range(3):
+        assert strict.post("/v1/predict", content=bytes(400_000)).status_code == 415
+    assert 'isoserve_shed_total{limit="bytes"} 1.0' in strict.get("/metrics").text
+
+
+def test_connections_over_the_limit_are_turned_away(strict: RunningServer) -> None:
+    with ExitStack() as stack:
+        opened = [stack.enter_context(connection(strict)) for _ in range(60)]
+        answers = [until_closed(each) for each in opened]
+    assert sum(b"too_many_connections" in answer for answer in answers) >= 20
+    strict.wait_until(lambda: still_serves(strict))
+
+
+@pytest.fixture(scope="module", name="slow")
+def _slow(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> RunningServer:
+    """A server whose network takes some 0.1 s an image, with one slot, and a long queue."""
+    root = tmp_path_factory.mktemp("slow")
+    return _start_slow(start_server, root, "--queue-seconds", "30")
+
+
+def _start_slow(start_server: StartServer, root: Path, *flags: str) -> RunningServer:
+    write_tiny_model(root / "slow" / "1" / "model.onnx", TinyModel(work=30, name="slow"))
+    return start_server(root, "--slots", "1", "--max-batch", "1", *flags)
+
+
+def inferences(server: RunningServer) -> float:
+    for line in server.get("/metrics").text.splitlines():
+        if line.startswith("isoserve_inference_duration_seconds_count"):
+            return float(line.split()[-1])
+    raise AssertionError("no such metric")
+
+
+def test_a_client_that_left_is_not_computed_for(slow: RunningServer) -> None:
+    before = inferences(slow)
+    with ExitStack() as stack:
+        for _ in range(30):
+            stack.enter_context(connection(slow)).sendall(head(len(RED)) + RED)
+        slow.wait_until(lambda: queue_depth(slow) > 20)
+    slow.wait_until(lambda: queue_depth(slow) == 0)
+    assert still_serves(slow)
+    assert inferences(slow) - before < 25
+
+
+def queue_depth(server: RunningServer) -> float:
+    for line in server.get("/metrics").text.splitlines():
+        if line.startswith("isoserve_queue_depth "):
+            return float(line.split()[-1])
+    raise AssertionError("no such metric")
+
+
+def test_beyond_the_waiting_time_requests_get_429_at_once_and_the_server_recovers(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    impatient = _start_slow(start_server, tmp_path, "--queue-seconds", "0.1")
+    assert still_serves(impatient)
+    with httpx.Client(base_url=impatient.url, timeout=30) as client, ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda _: client.post("/v1/predict", content=RED), range(72)))
+    assert {answer.status_code for answer in answers} == {200, 429}
+    for answer in answers:
+        if answer.status_code == 429:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert answer.json()["reason"] == "queue_full"
+    assert still_serves(impatient)
+
+
+def test_a_large_photograph_is_served(slow: RunningServer) -> None:
+    import numpy as np
+
+    photo = encoded(np.full((1_500, 2_000, 3), (0, 0, 255), dtype=np.uint8), "JPEG")
+    answer = slow.post("/v1/predict", content=photo)
+    assert answer.status_code == 200
+    assert answer.json()["prediction"]["label"] == "blue"
+
+
+def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    server = _start_slow(start_server, tmp_path, "--queue-seconds", "30")
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(connection(server)) for _ in range(12)]
+        for one in waiting:
+            one.sendall(head(len(RED)) + RED)
+        server.wait_until(lambda: queue_depth(server) >= 8)
+        os.kill(server.process.pid, signal.SIGTERM)
+        answers = [until_closed(one) for one in waiting]
+    assert [status(answer) for answer in answers] == [200] * len(waiting)
+    assert b"connection: close" in answers[-1]
+    with pytest.raises(httpx.ConnectError):
+        server.get("/healthz/live")
+    assert server.stop() == 0
+
+
+def test_the_grace_after_sigterm_is_bounded(start_server: StartServer, tmp_path: Path) -> None:
+    server = _start_slow(start_server, tmp_path, "--grace-seconds", "1", "--body-seconds", "300")
+    with connection(server) as never_ending:
+        never_ending.sendall(head(1_000) + b"some")
+        server.wait_until(lambda: server.get("/healthz/live").status_code == 200)
+        assert server.stop() == 0
