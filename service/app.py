@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.batching import MicroBatcher, QueueLimits
 from service.exchange import OTHER_ROUTE, Exchanges
 from service.images import ImageLimits
+from service.inference_protocol.openapi import describe_inference_protocol
 from service.metrics import Metrics
 from service.openapi import describe_predict
 from service.problems import CONTENT_TYPE, Problem
@@ -75,6 +76,7 @@ class Application:
         def openapi() -> dict[str, Any]:
             if api.openapi_schema is None:
                 describe_predict(describe(), self.settings)
+                describe_inference_protocol(describe())
             return describe()
 
         api.openapi = openapi  # type: ignore[method-assign]

@@ -93,7 +93,7 @@ class InferenceProtocol:
         self._body = BodyLimits(settings.max_batch_body_bytes, settings.body_seconds)
         self._small_body = BodyLimits(MANAGEMENT_BODY_BYTES, settings.body_seconds)
         self._limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
-        self._routes = [
+        self.routes = [
             _route("POST", "/v2/models/{name}/infer", self._infer),
             _route("POST", "/v2/models/{name}/versions/{version}/infer", self._infer),
             _route("GET", "/v2/health/live", self._live),
@@ -126,7 +126,7 @@ class InferenceProtocol:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path, method = scope["path"], scope["method"]
         allowed = []
-        for route in self._routes:
+        for route in self.routes:
             found = route.pattern.fullmatch(path)
             if found is None:
                 continue
