@@ -26,13 +26,14 @@ VERSION_ERROR = {400: "The version is no number."}
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path; its errors are those of every method, plus ``errors``."""
+    """One method of one path; ``errors`` tells each status, ``error`` the document they carry."""
 
     method: str
     path: str
     summary: str
     answer: type[BaseModel] | dict[str, Any]
     errors: dict[int, str] = field(default_factory=dict)
+    error: type[BaseModel] = documents.ErrorDocument
     body: type[BaseModel] | None = None
     binary: bool = False
     body_required: bool = False
@@ -57,7 +58,12 @@ def _versioned(operation: Operation) -> Sequence[Operation]:
 OPERATIONS = (
     Operation("get", "/v2/health/live", "The process answers", documents.Live),
     Operation(
-        "get", "/v2/health/ready", "A model is loaded", documents.Ready, {503: "None is loaded."}
+        "get",
+        "/v2/health/ready",
+        "A model is loaded",
+        documents.Ready,
+        {503: "None is loaded."},
+        documents.Ready,
     ),
     Operation("get", "/v2", "Name, version, extensions", documents.ServerMetadata),
     *_versioned(
@@ -89,7 +95,7 @@ OPERATIONS = (
                 415: "Not an allowed image format or content encoding.",
                 429: "The queue is full; try again after Retry-After seconds.",
             },
-            documents.InferRequest,
+            body=documents.InferRequest,
             binary=True,
             body_required=True,
         )
@@ -100,7 +106,7 @@ OPERATIONS = (
         "Every version of every model",
         INDEX_SCHEMA,
         BODY_ERRORS,
-        documents.IndexRequest,
+        body=documents.IndexRequest,
     ),
     *(
         Operation(
@@ -113,7 +119,7 @@ OPERATIONS = (
                 403: "Management is off.",
                 404: "No such model.",
             },
-            documents.ManagementRequest,
+            body=documents.ManagementRequest,
         )
         for verb, summary in (
             ("load", "Load a model, or its new version"),
@@ -156,7 +162,7 @@ def _described(operation: Operation) -> dict[str, Any]:
             **{
                 str(status): {
                     "description": text,
-                    "content": _content(documents.ErrorDocument, binary=False),
+                    "content": _content(operation.error, binary=False),
                 }
                 for status, text in sorted(operation.errors.items())
             },

@@ -71,7 +71,7 @@ class RequestReader:
         view = memoryview(body)
         length = len(body) if header_length is None else header_length
         document = self._json(view[:length])
-        parameters = _object(document, "parameters")
+        parameters = object_of(document, "parameters")
         inputs = _objects(document, "inputs")
         if len(inputs) != 1:
             raise _bad(f"'inputs' has {len(inputs)} tensors; the model has one input")
@@ -137,7 +137,7 @@ def read_tensor(declared: dict[str, Any], binary: memoryview) -> Tensor:
     if not isinstance(name, str) or not isinstance(datatype, str):
         raise _bad("an input must have a 'name' and a 'datatype', both strings")
     shape = check_shape(name, declared.get("shape"))
-    parameters = _object(declared, "parameters")
+    parameters = object_of(declared, "parameters")
     _check_supported(name, parameters, UNSUPPORTED_INPUT)
     size = parameters.get("binary_data_size")
     if size is None:
@@ -165,6 +165,20 @@ def read_alpha(value: object) -> float:
     return float(value)
 
 
+def object_of(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A member that is an object; empty when it is not there.
+
+    Raises:
+        Problem: 400, it is something else.
+    """
+    value = document.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _bad(f"'{name}' must be an object")
+    return value
+
+
 def check_outputs(names: list[str]) -> None:
     """Refuse outputs that are not there, or twice.
 
@@ -187,7 +201,7 @@ def _outputs(document: dict[str, Any], binary_by_default: bool) -> list[WantedOu
     check_outputs([str(name) for name in names])
     wanted = []
     for name, each in zip(names, declared, strict=True):
-        parameters = _object(each, "parameters")
+        parameters = object_of(each, "parameters")
         _check_supported(str(name), parameters, UNSUPPORTED_OUTPUT)
         binary = "binary_data" not in parameters and binary_by_default
         wanted.append(WantedOutput(str(name), binary or _flag(parameters, "binary_data")))
@@ -204,15 +218,6 @@ def _flag(parameters: dict[str, Any], name: str) -> bool:
     value = parameters.get(name, False)
     if not isinstance(value, bool):
         raise _bad(f"the parameter '{name}' must be true or false")
-    return value
-
-
-def _object(document: dict[str, Any], name: str) -> dict[str, Any]:
-    value = document.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise _bad(f"'{name}' must be an object")
     return value
 
 

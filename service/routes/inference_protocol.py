@@ -32,6 +32,7 @@ from service.inference_protocol.requests import (
     InferenceRequest,
     RequestLimits,
     RequestReader,
+    object_of,
     read_header_length,
 )
 from service.problems import Problem
@@ -243,9 +244,9 @@ class InferenceProtocol:
             raise Problem(
                 403, "management_off", "loading and unloading are off: start with --management"
             )
-        given = (await self._small_json(call)).get("parameters") or {}
+        given = object_of(await self._small_json(call), "parameters")
         # Triton takes a configuration or a whole model here; this server's models are its folder's.
-        for name in given if isinstance(given, dict) else ():
+        for name in given:
             if name == "config" or name.startswith("file:"):
                 raise Problem(400, "bad_request", f"the parameter '{name[:64]}' is not supported")
 
