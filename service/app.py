@@ -21,10 +21,12 @@ from service.batching import MicroBatcher
 from service.body import BodyBudget
 from service.exchange import OTHER_ROUTE, Exchanges
 from service.images import ImageLimits
+from service.inference_protocol.openapi import describe_inference_protocol
 from service.metrics import Metrics
 from service.openapi import describe_predict
 from service.problems import CONTENT_TYPE, Problem
 from service.repository import Repository
+from service.routes.inference_protocol import InferenceProtocol, is_of_protocol
 from service.routes.models import model_routes
 from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
 from service.settings import Settings
@@ -40,6 +42,7 @@ class Application:
         self.image_limits = ImageLimits(settings.max_pixels, settings.max_side)
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
+        self.protocol = InferenceProtocol(settings, self.repository, self.predict)
         self.api = self._fastapi()
         self._exchanges = Exchanges(
             self._dispatch,
@@ -54,6 +57,8 @@ class Application:
         # The hot route goes past FastAPI's layers, which cost as much as all the rest of it.
         if scope["type"] == "http" and scope["path"] == PREDICT and scope["method"] == "POST":
             await self.predict.predict(scope, receive, send)
+        elif scope["type"] == "http" and is_of_protocol(scope["path"]):
+            await self.protocol(scope, receive, send)
         else:
             await self.api(scope, receive, send)
 
@@ -77,6 +82,7 @@ class Application:
         def openapi() -> dict[str, Any]:
             if api.openapi_schema is None:
                 describe_predict(describe(), self.settings)
+                describe_inference_protocol(describe())
             return describe()
 
         api.openapi = openapi  # type: ignore[method-assign]

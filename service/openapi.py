@@ -7,11 +7,13 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from models.image_files.header import FORMATS
+from service.problems import CONTENT_TYPE
 from service.routes.predict import DEFAULT_TOP_K, FILE_FIELD, FILES_FIELD, PREDICT, PREDICT_BATCH
 from service.schemas import BatchAnswer, ProblemDocument, Verdict
 from service.settings import Settings
 
 SCHEMAS = "#/components/schemas/"
+PROBLEM = {CONTENT_TYPE: {"schema": {"$ref": SCHEMAS + ProblemDocument.__name__}}}
 
 ERRORS = {
     400: "The body is not a decodable image.",
@@ -32,6 +34,7 @@ def describe_predict(document: dict[str, Any], settings: Settings) -> dict[str, 
         ref_template=SCHEMAS + "{model}",
     )
     document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+    _errors_are_problems(document)
     binary = {"type": "string", "format": "binary"}
     images = {f"image/{name.lower()}": {"schema": binary} for name in FORMATS}
     document["paths"][PREDICT] = {
@@ -76,6 +79,15 @@ def describe_predict(document: dict[str, Any], settings: Settings) -> dict[str, 
     return document
 
 
+def _errors_are_problems(document: dict[str, Any]) -> None:
+    """FastAPI documents every error as application/json and its own kind of 422."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    response["content"] = PROBLEM
+
+
 def _form(properties: dict[str, Any]) -> dict[str, Any]:
     schema = {"type": "object", "properties": properties, "required": [*properties]}
     return {"multipart/form-data": {"schema": schema}}
@@ -107,14 +119,13 @@ def _parameters(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _responses(schema: str) -> dict[str, Any]:
-    problem = {"application/problem+json": {"schema": {"$ref": SCHEMAS + ProblemDocument.__name__}}}
     return {
         "200": {
             "description": "The answer.",
             "content": {"application/json": {"schema": {"$ref": SCHEMAS + schema}}},
         },
         **{
-            str(status): {"description": text, "content": problem}
+            str(status): {"description": text, "content": PROBLEM}
             for status, text in ERRORS.items()
         },
     }

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
         description="An image is out-of-distribution where its p-value is at most this; about "
         "this share of in-distribution images is rejected.",
     )
+    management: bool = Field(
+        False, description="Let clients load and unload models over the network."
+    )
     watch_seconds: float = Field(
         2.0, gt=0, description="How often the repository is looked at for new or removed versions."
     )

@@ -83,10 +83,10 @@ class PredictRoutes:
             def finish(outputs: Outputs, row: int) -> bytes:
                 return as_json(verdict(served.model, asked, outputs, row))
 
-            large = self._is_large(body)
+            large = self.check(body)
             job = Job(served, body, finish, asyncio.get_running_loop().create_future(), large)
-            self._submit([job])
-            answer = await _unless_gone([job], receive)
+            self.submit([job])
+            answer = await unless_gone([job], receive)
             if isinstance(answer[0], BaseException):
                 raise answer[0]
             await send_body(answer[0], send)
@@ -137,15 +137,15 @@ class PredictRoutes:
                 return verdict(served.model, asked, outputs, row)
 
             try:
-                large = self._is_large(image)
+                large = self.check(image)
             except InvalidImage as error:
                 results[place] = _of_image(error).as_dict(asked.id)
             else:
                 jobs[place] = Job(served, image, finish, loop.create_future(), large)
         if not jobs:
             return results
-        self._submit([*jobs.values()])
-        answers = await _unless_gone([*jobs.values()], receive)
+        self.submit([*jobs.values()])
+        answers = await unless_gone([*jobs.values()], receive)
         for place, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, InvalidImage):
                 results[place] = _of_image(answer).as_dict(f"{request_id}/{place}")
@@ -155,15 +155,27 @@ class PredictRoutes:
                 results[place] = answer
         return results
 
-    def _is_large(self, body: bytes) -> bool:
-        """Refuse what is no image; whether it takes long to decode."""
+    def check(self, body: bytes) -> bool:
+        """Refuse, and count, what its first bytes already show to be no image that may be served.
+
+        Returns:
+            Whether it takes long to decode.
+
+        Raises:
+            InvalidImage: the reason.
+        """
         try:
             return is_large(body, check_header(body, self._image_limits))
         except InvalidImage as error:
             self._metrics.invalid_images.labels(error.reason).inc()
             raise
 
-    def _submit(self, jobs: Sequence[Job]) -> None:
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue the jobs, all or none.
+
+        Raises:
+            Problem: 503 while the server starts or stops, 429 when too much waits.
+        """
         if self.batcher is None:
             raise Problem(503, "starting", "the server is starting", retry_after=1)
         self.batcher.submit(jobs)
@@ -221,7 +233,7 @@ def _of_image(error: InvalidImage) -> Problem:
     return Problem(error.status, error.reason, error.detail)
 
 
-async def _unless_gone(jobs: Sequence[Job], receive: Receive) -> list[Any]:
+async def unless_gone(jobs: Sequence[Job], receive: Receive) -> list[Any]:
     """Each job's answer or exception; a client that leaves takes its waiting jobs along.
 
     Raises:

@@ -1,0 +1,289 @@
+"""``/v2``: the Open Inference Protocol over HTTP, plain ASGI beside FastAPI.
+
+It has its own small table of routes because everything under ``/v2``, unknown paths and wrong
+methods included, must be answered in the protocol's own form, ``{"error": "..."}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from service.batching import Job
+from service.body import BodyLimits, read_body
+from service.engine import Outputs, Pixels
+from service.exchange import send_body
+from service.images import InvalidImage
+from service.inference_protocol.answers import Row, write_answer
+from service.inference_protocol.compression import decompress
+from service.inference_protocol.metadata import (
+    model_config,
+    model_metadata,
+    repository_index,
+    server_metadata,
+)
+from service.inference_protocol.requests import (
+    InferenceRequest,
+    RequestLimits,
+    RequestReader,
+    object_of,
+    read_header_length,
+)
+from service.problems import Problem
+from service.repository import Repository
+from service.routes.predict import PredictRoutes, unless_gone
+from service.settings import Settings
+from service.verdicts import as_json
+from service.versions import Served
+
+PREFIX = "/v2"
+HEADER_LENGTH = b"inference-header-content-length"
+
+INLINE_BYTES = 64 * 2**10
+"""A larger or compressed body is parsed in a thread, so that the event loop goes on meanwhile."""
+
+MANAGEMENT_BODY_BYTES = 64 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to one of the routes: ``name`` and ``version`` are the path's, as they stand."""
+
+    scope: Scope
+    receive: Receive
+    name: str
+    version: str | None
+
+    def header(self, name: bytes) -> bytes | None:
+        """A header's value."""
+        return next((value for key, value in self.scope["headers"] if key == name), None)
+
+
+class Answer(NamedTuple):
+    """What a route answers."""
+
+    body: bytes
+    status: int = 200
+    content_type: bytes = b"application/json"
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+class Route(NamedTuple):
+    """``label`` is the path for metrics and documentation."""
+
+    method: str
+    label: str
+    pattern: re.Pattern[str]
+    answer: Callable[[Call], Awaitable[Answer]]
+
+
+class InferenceProtocol:
+    """The ASGI application of everything under ``/v2``."""
+
+    def __init__(self, settings: Settings, repository: Repository, predict: PredictRoutes) -> None:
+        self._repository = repository
+        self._predict = predict
+        self._alpha = settings.alpha
+        self._management = settings.management
+        self._body = BodyLimits(settings.max_batch_body_bytes, settings.body_seconds)
+        self._small_body = BodyLimits(MANAGEMENT_BODY_BYTES, settings.body_seconds)
+        self._limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
+        self.routes = [
+            _route("POST", "/v2/models/{name}/infer", self._infer),
+            _route("POST", "/v2/models/{name}/versions/{version}/infer", self._infer),
+            _route("GET", "/v2/health/live", self._live),
+            _route("GET", "/v2/health/ready", self._ready),
+            _route("GET", "/v2/models/{name}/ready", self._model_ready),
+            _route("GET", "/v2/models/{name}/versions/{version}/ready", self._model_ready),
+            _route("GET", "/v2", self._server_metadata),
+            _route("GET", "/v2/models/{name}", self._model_metadata),
+            _route("GET", "/v2/models/{name}/versions/{version}", self._model_metadata),
+            _route("GET", "/v2/models/{name}/config", self._model_config),
+            _route("GET", "/v2/models/{name}/versions/{version}/config", self._model_config),
+            _route("POST", "/v2/repository/index", self._index),
+            _route("POST", "/v2/repository/models/{name}/load", self._load),
+            _route("POST", "/v2/repository/models/{name}/unload", self._unload),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self._answer(scope, receive)
+        except Problem as problem:
+            answer = _error(problem)
+        await send_body(
+            answer.body,
+            send,
+            status=answer.status,
+            content_type=answer.content_type,
+            headers=[*answer.headers],
+        )
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        path, method = scope["path"], scope["method"]
+        allowed = []
+        for route in self.routes:
+            found = route.pattern.fullmatch(path)
+            if found is None:
+                continue
+            if route.method != method:
+                allowed.append(route.method)
+                continue
+            scope["route_label"] = route.label
+            named = found.groupdict()
+            return await route.answer(
+                Call(scope, receive, named.get("name", ""), named.get("version"))
+            )
+        if not allowed:
+            raise Problem(404, "not_found", f"no route '{path[:128]}'")
+        problem = Problem(405, "bad_method", f"{method} is not allowed here")
+        problem.headers["allow"] = ", ".join(allowed)
+        raise problem
+
+    async def _live(self, call: Call) -> Answer:  # noqa: ARG002
+        return _json({"live": True})
+
+    async def _ready(self, call: Call) -> Answer:  # noqa: ARG002
+        ready = self._repository.ready
+        return _json({"ready": ready}, 200 if ready else 503)
+
+    async def _server_metadata(self, call: Call) -> Answer:  # noqa: ARG002
+        return _json(server_metadata())
+
+    async def _model_ready(self, call: Call) -> Answer:
+        return _json({"name": self._served(call).model.name, "ready": True})
+
+    async def _model_metadata(self, call: Call) -> Answer:
+        return _json(model_metadata(self._served(call).model))
+
+    async def _model_config(self, call: Call) -> Answer:
+        return _json(model_config(self._served(call).model, self._limits.images))
+
+    async def _infer(self, call: Call) -> Answer:
+        served = self._served(call)
+        body = await read_body(call.scope, call.receive, self._body)
+        encoding = call.header(b"content-encoding")
+        reader = RequestReader(served.model.card.input, self._limits, self._alpha)
+
+        def read() -> InferenceRequest:
+            plain = decompress(body, encoding or b"", self._body.bytes)
+            length = read_header_length(call.header(HEADER_LENGTH), len(plain))
+            request = reader.read(plain, length)
+            large = [self._check(place, image) for place, image in enumerate(request.images)]
+            return request, large
+
+        inline = encoding is None and len(body) <= INLINE_BYTES
+        request, large = read() if inline else await asyncio.to_thread(read)
+        loop = asyncio.get_running_loop()
+        jobs = [
+            Job(served, image, _row, loop.create_future(), slow)
+            for image, slow in zip(request.images, large, strict=True)
+        ]
+        rows = await self._rows(jobs, call.receive)
+        text, json_bytes = write_answer(served.model, request, rows)
+        if json_bytes is None:
+            return Answer(text)
+        length = (HEADER_LENGTH, str(json_bytes).encode())
+        return Answer(text, content_type=b"application/octet-stream", headers=[length])
+
+    async def _rows(self, jobs: Sequence[Job], receive: Receive) -> list[Row]:
+        self._predict.submit(jobs)
+        answers = await unless_gone(jobs, receive)
+        for place, answer in enumerate(answers):
+            if isinstance(answer, InvalidImage):
+                raise _of_image(place, answer)
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    def _check(self, place: int, image: bytes | Pixels) -> bool:
+        """Refuse what is no image; whether it takes long to decode."""
+        if not isinstance(image, bytes):
+            return False
+        try:
+            return self._predict.check(image)
+        except InvalidImage as error:
+            raise _of_image(place, error) from error
+
+    def _served(self, call: Call) -> Served:
+        version = call.version
+        if version is None:
+            return self._repository.resolve(call.name, None)
+        if not (version.isascii() and version.isdigit() and len(version) <= 18):
+            raise Problem(
+                400, "bad_version", f"the version must be a whole number, not '{version[:32]}'"
+            )
+        return self._repository.resolve(call.name, int(version))
+
+    async def _index(self, call: Call) -> Answer:
+        ready = (await self._small_json(call)).get("ready", False)
+        if not isinstance(ready, bool):
+            raise Problem(400, "bad_request", "'ready' must be true or false")
+        return _json(repository_index([*self._repository.models.values()], ready))
+
+    async def _load(self, call: Call) -> Answer:
+        await self._manage(call)
+        await asyncio.to_thread(self._repository.load, call.name)
+        record = self._repository.find(call.name)
+        if record.served is None:
+            reasons = [f"version {v.version}: {v.detail}" for v in record.versions.values()]
+            raise Problem(400, "not_loaded", "; ".join(reasons) or "it has no version")
+        return _json({})
+
+    async def _unload(self, call: Call) -> Answer:
+        await self._manage(call)
+        await asyncio.to_thread(self._repository.unload, call.name)
+        return _json({})
+
+    async def _manage(self, call: Call) -> None:
+        if not self._management:
+            raise Problem(
+                403, "management_off", "loading and unloading are off: start with --management"
+            )
+        given = object_of(await self._small_json(call), "parameters")
+        # Triton takes a configuration or a whole model here; this server's models are its folder's.
+        for name in given:
+            if name == "config" or name.startswith("file:"):
+                raise Problem(400, "bad_request", f"the parameter '{name[:64]}' is not supported")
+
+    async def _small_json(self, call: Call) -> dict[str, Any]:
+        body = await read_body(call.scope, call.receive, self._small_body)
+        try:
+            document = orjson.loads(body or b"{}")
+        except orjson.JSONDecodeError as error:
+            raise Problem(400, "bad_request", f"the body is not JSON: {error.msg}") from error
+        if not isinstance(document, dict):
+            raise Problem(400, "bad_request", "the body must be a JSON object")
+        return document
+
+
+def is_of_protocol(path: str) -> bool:
+    """Whether a path is answered in the protocol's form."""
+    return path.startswith(PREFIX) and path[len(PREFIX) : len(PREFIX) + 1] in ("", "/")
+
+
+def _row(outputs: Outputs, row: int) -> Row:
+    return outputs, row
+
+
+def _route(method: str, label: str, answer: Callable[[Call], Awaitable[Answer]]) -> Route:
+    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", label)
+    return Route(method, label, re.compile(f"{pattern}/?"), answer)
+
+
+def _json(document: Any, status: int = 200) -> Answer:
+    return Answer(as_json(document), status)
+
+
+def _of_image(place: int, error: InvalidImage) -> Problem:
+    return Problem(error.status, error.reason, f"image {place}: {error.detail}")
+
+
+def _error(problem: Problem) -> Answer:
+    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    return Answer(as_json({"error": problem.detail}), problem.status, headers=headers)
