@@ -26,6 +26,7 @@ from service.metrics import Metrics
 from service.openapi import describe_predict
 from service.problems import CONTENT_TYPE, Problem
 from service.repository import Repository
+from service.routes.drift import drift_routes
 from service.routes.inference_protocol import InferenceProtocol, is_of_protocol
 from service.routes.models import model_routes
 from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
@@ -74,6 +75,7 @@ class Application:
             Route(PREDICT_BATCH, _Asgi(self.predict.predict_batch), methods=["POST"]),
         ]
         api.include_router(model_routes(self.repository, self.metrics))
+        api.include_router(drift_routes(self.repository, self.settings.alpha))
         api.add_exception_handler(Problem, _answer_problem)
         api.add_exception_handler(HTTPException, _answer_http_exception)
         api.add_exception_handler(RequestValidationError, _answer_validation_error)

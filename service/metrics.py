@@ -14,12 +14,10 @@ from prometheus_client import (
     generate_latest,
 )
 
+from service.drift import P_VALUE_BUCKETS, PValueWindow
 from service.engine import Model, Outputs
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
-
-P_VALUE_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""On in-distribution traffic the p-value is uniform, so each bucket's share is its width."""
 
 SCORE_BUCKETS = (
     *(-7.0, -6.0, -5.0, -4.5, -4.0, -3.5, -3.0, -2.75, -2.5),
@@ -154,6 +152,7 @@ class ModelSeries:
 
     def __init__(self, metrics: Metrics, model: Model, alpha: float) -> None:
         key = (model.name, str(model.version))
+        self.window = PValueWindow()
         self._alpha = np.float32(alpha)
         self._images = [metrics._images.labels(*key, verdict) for verdict in VERDICTS]
         self._predictions = [
@@ -169,6 +168,7 @@ class ModelSeries:
         ood = sum(rejected)
         self._images[0].inc(len(rejected) - ood)
         self._images[1].inc(ood)
+        self.window.add(outputs.p_value, ood)
         predicted: Sequence[int] = outputs.probabilities.argmax(axis=1).tolist()
         for index, out in zip(predicted, rejected, strict=True):
             self._predictions[index][out].inc()

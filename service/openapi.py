@@ -115,6 +115,12 @@ def _parameters(settings: Settings) -> list[dict[str, Any]]:
             exclusiveMaximum=1,
             default=settings.alpha,
         ),
+        parameter(
+            "explain",
+            "Answer with the picture as the model saw it and its distance to each class.",
+            type="boolean",
+            default=False,
+        ),
     ]
 
 

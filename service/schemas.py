@@ -49,6 +49,19 @@ class OOD(_Document):
     )
 
 
+class Explanation(_Document):
+    """What the model saw, for a person to look at."""
+
+    seen: str = Field(
+        description="The image at the model's size, as a PNG data URI.",
+        examples=["data:image/png;base64,iVBORw0KGgo="],
+    )
+    distances: list[float] = Field(
+        description="To each class's prototype, by class index; diagnostics, never a score.",
+        examples=[[1.9, 0.7]],
+    )
+
+
 class Verdict(_Document):
     """The answer on one image."""
 
@@ -58,6 +71,7 @@ class Verdict(_Document):
     prediction: Prediction
     top_k: list[Prediction] = Field(description="Most probable first.")
     ood: OOD
+    explanation: Explanation | None = Field(None, description="Only where explain=true asked.")
 
 
 class ProblemDocument(_Document):

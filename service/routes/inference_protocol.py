@@ -170,7 +170,7 @@ class InferenceProtocol:
         encoding = call.header(b"content-encoding")
         reader = RequestReader(served.model.card.input, self._limits, self._alpha)
 
-        def read() -> InferenceRequest:
+        def read() -> tuple[InferenceRequest, list[bool]]:
             plain = decompress(body, encoding or b"", self._body.bytes)
             length = read_header_length(call.header(HEADER_LENGTH), len(plain))
             request = reader.read(plain, length)

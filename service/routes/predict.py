@@ -18,6 +18,7 @@ from service.batching import Job, MicroBatcher
 from service.body import BodyLimits, ClientGone, read_body
 from service.engine import Outputs
 from service.exchange import send_body, send_problem
+from service.explanation import explanation
 from service.images import ImageLimits, InvalidImage, check_header
 from service.large_images import is_large
 from service.metrics import Metrics
@@ -33,7 +34,7 @@ PREDICT_BATCH = "/v1/predict/batch"
 FILE_FIELD = "file"
 FILES_FIELD = "files"
 DEFAULT_TOP_K = 1
-PARAMETERS = ("model", "version", "top_k", "alpha")
+PARAMETERS = ("model", "version", "top_k", "alpha", "explain")
 
 WATCH_AFTER_SECONDS = 0.05
 """A request that is answered sooner does not pay for noticing that its client has gone."""
@@ -47,6 +48,7 @@ class Query:
     version: int | None
     top_k: int
     alpha: float
+    explain: bool
 
 
 class PredictRoutes:
@@ -81,7 +83,10 @@ class PredictRoutes:
             asked = VerdictRequest(request_id, query.alpha, query.top_k)
 
             def finish(outputs: Outputs, row: int) -> bytes:
-                return as_json(verdict(served.model, asked, outputs, row))
+                document = verdict(served.model, asked, outputs, row)
+                if query.explain:
+                    document["explanation"] = self._explain(served, body, outputs, row)
+                return as_json(document)
 
             large = self.check(body)
             job = Job(served, body, finish, asyncio.get_running_loop().create_future(), large)
@@ -133,8 +138,13 @@ class PredictRoutes:
         for place, image in enumerate(images):
             asked = VerdictRequest(f"{request_id}/{place}", query.alpha, query.top_k)
 
-            def finish(outputs: Outputs, row: int, asked: VerdictRequest = asked) -> dict[str, Any]:
-                return verdict(served.model, asked, outputs, row)
+            def finish(
+                outputs: Outputs, row: int, asked: VerdictRequest = asked, image: bytes = image
+            ) -> dict[str, Any]:
+                document = verdict(served.model, asked, outputs, row)
+                if query.explain:
+                    document["explanation"] = self._explain(served, image, outputs, row)
+                return document
 
             try:
                 large = self.check(image)
@@ -154,6 +164,9 @@ class PredictRoutes:
             else:
                 results[place] = answer
         return results
+
+    def _explain(self, served: Served, body: bytes, outputs: Outputs, row: int) -> dict[str, Any]:
+        return explanation(body, served.model.card.input, self._image_limits, outputs, row)
 
     def check(self, body: bytes) -> bool:
         """Refuse, and count, what its first bytes already show to be no image that may be served.
@@ -188,7 +201,7 @@ def read_query(query_string: bytes, alpha: float) -> Query:
         Problem: 422, a parameter is unknown, repeated, or out of its range.
     """
     if not query_string:
-        return Query(None, None, DEFAULT_TOP_K, alpha)
+        return Query(None, None, DEFAULT_TOP_K, alpha, False)
     given: dict[str, str] = {}
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         if name not in PARAMETERS:
@@ -201,6 +214,7 @@ def read_query(query_string: bytes, alpha: float) -> Query:
         _whole(given, "version", None),
         _whole(given, "top_k", DEFAULT_TOP_K) or DEFAULT_TOP_K,
         _share(given.get("alpha"), alpha),
+        _yes(given, "explain"),
     )
 
 
@@ -223,6 +237,13 @@ def _share(text: str | None, default: float) -> float:
     if not 0.0 < value < 1.0:
         raise _bad("alpha", f"must lie between 0 and 1, both excluded, not '{text[:32]}'")
     return value
+
+
+def _yes(given: dict[str, str], name: str) -> bool:
+    text = given.get(name, "false")
+    if text not in ("true", "false"):
+        raise _bad(name, f"must be true or false, not '{text[:32]}'")
+    return text == "true"
 
 
 def _bad(name: str, what: str) -> Problem:

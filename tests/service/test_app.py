@@ -76,6 +76,7 @@ def test_openapi_documents_the_predict_routes(server: RunningServer) -> None:
             "version",
             "top_k",
             "alpha",
+            "explain",
         }
         assert {"200", "400", "404", "413", "415", "422", "429", "503"} <= set(
             operation["responses"]
