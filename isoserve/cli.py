@@ -15,6 +15,9 @@ COMMANDS = {
     "export": "training.cli:export",
     "calibrate": "training.cli:calibrate",
     "evaluate": "training.cli:evaluate",
+    "predict": "isoserve.predict:predict",
+    "inspect": "isoserve.inspection:inspect",
+    "card": "isoserve.card_page:card",
 }
 """Command -> where it lives. Serving never imports torch; training never imports the service."""
 
