@@ -1,1 +1,48 @@
-"""Isoserve: an image classifier's server that says "I don't know"."""
+"""Isoserve: an image classifier's server that says "I don't know".
+
+The client's names are importable from here; they are loaded when first asked for, so that
+``import isoserve`` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isoserve.answers import OOD, ModelInfo, ModelVersion, Prediction, Problem, Verdict
+    from isoserve.client import AsyncClient, Client
+    from isoserve.failures import (
+        ImageRefused,
+        IsoserveError,
+        RequestRefused,
+        ServerBusy,
+        Unreachable,
+    )
+
+__all__ = [
+    "OOD",
+    "AsyncClient",
+    "Client",
+    "ImageRefused",
+    "IsoserveError",
+    "ModelInfo",
+    "ModelVersion",
+    "Prediction",
+    "Problem",
+    "RequestRefused",
+    "ServerBusy",
+    "Unreachable",
+    "Verdict",
+]
+
+_HOMES = ("isoserve.answers", "isoserve.failures", "isoserve.client")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            found = getattr(import_module(home), name, None)
+            if found is not None:
+                return found
+    raise AttributeError(f"module 'isoserve' has no attribute {name!r}")

@@ -6,21 +6,51 @@ import importlib
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from models.errors import InputError
 
 COMMANDS = {
-    "serve": "service.cli:serve",
-    "train": "training.cli:train",
-    "export": "training.cli:export",
-    "calibrate": "training.cli:calibrate",
-    "evaluate": "training.cli:evaluate",
+    "serve": ("service.cli:serve", "Serve a model repository over HTTP."),
+    "train": ("training.cli:train", "Train on SOURCE, calibrate, and write OUTPUT/model.onnx."),
+    "export": (
+        "training.cli:export",
+        "Make a model.onnx of the last checkpoint in RUN, a folder that train wrote.",
+    ),
+    "calibrate": (
+        "training.cli:calibrate",
+        "Calibrate MODEL_FILE again, on images it was not trained on: IMAGES_FOLDER/CLASS/*.",
+    ),
+    "evaluate": (
+        "training.cli:evaluate",
+        "Evaluate MODEL_FILE on SOURCE's test images and against out-distributions.",
+    ),
+    "predict": (
+        "isoserve.predict:predict",
+        "Say of each image what it shows and whether the model knows such images.",
+    ),
+    "inspect": (
+        "isoserve.inspection:inspect",
+        "Show what MODEL_FILE says of itself, after checking that it can serve.",
+    ),
+    "card": (
+        "isoserve.card_page:card",
+        "Write MODEL_FILE's card as a page that needs no other file and no network.",
+    ),
 }
-"""Command -> where it lives. Serving never imports torch; training never imports the service."""
+"""Command -> where it lives, and the first sentence of its help, which needs no import to show.
+
+Serving never imports torch; training never imports the service.
+"""
+
+TRAIN_PACKAGES = frozenset(
+    ("lightning_fabric", "matplotlib", "onnx", "onnxscript", "safetensors", "scipy", "torch")
+)
+"""What only the train extra installs."""
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is called or its help is asked for."""
+    """Imports a command's module when that command is called, and not to list or complete it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -28,20 +58,28 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[cmd_name].split(":")
+        module, attribute = COMMANDS[cmd_name][0].split(":")
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if module.startswith("training") and error.name in (
-                "torch",
-                "onnx",
-                "lightning_fabric",
-            ):
+            if error.name and error.name.partition(".")[0] in TRAIN_PACKAGES:
                 raise click.UsageError(
                     f"'isoserve {cmd_name}' needs {error.name}: pip install 'isoserve[train]'"
                 ) from error
             raise
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -35,6 +35,10 @@ def serve(model: Path | None, **options: Any) -> None:
     """Serve a model repository over HTTP.
 
     MODEL is a repository folder or a single model.onnx; short for --repository MODEL.
+
+    \b
+    Example:
+      isoserve serve model_repository/ --port 8000
     """
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:

@@ -131,8 +131,16 @@ def export(
 @click.argument("model_file", type=FILE)
 @click.argument("images_folder", type=FOLDER)
 @click.option("--output", type=FILE, help="Model file; MODEL_FILE is replaced if not given.")
-@click.option("--alpha", type=float, default=DEFAULT_ALPHA, show_default=True)
-@click.option("--delta", type=float, default=DEFAULT_DELTA, show_default=True)
+@click.option(
+    "--alpha",
+    type=float,
+    default=DEFAULT_ALPHA,
+    show_default=True,
+    help="Share of genuine images that may be rejected.",
+)
+@click.option(
+    "--delta", type=float, default=DEFAULT_DELTA, show_default=True, help="Chance to exceed alpha."
+)
 def calibrate(
     model_file: Path, images_folder: Path, output: Path | None, alpha: float, delta: float
 ) -> None:

@@ -15,7 +15,7 @@ from models.errors import InputError
 from training.atomic import atomic_path
 from training.data import LabelledImages
 from training.figures import score_histogram
-from training.graph import run_graph
+from training.graph import Outputs, run_graph
 from training.metrics import (
     accuracy,
     expected_calibration_error,
@@ -31,7 +31,10 @@ class Evaluation:
 
     test: HeldOut
     out_distributions: list[OODResult]
-    in_scores: NDArray[np.float32]
+    inside: Outputs
+    """Of the test images, by output name."""
+    labels: NDArray[np.int64]
+    """[N], of the test images."""
     out_scores: dict[str, NDArray[np.float32]]
 
     def added_to(self, card: ModelCard) -> ModelCard:
@@ -55,7 +58,7 @@ class Evaluation:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
         score_histogram(
             folder / "scores.png",
-            self.in_scores,
+            self.inside["entropic_score"],
             self.out_scores,
             threshold=card.calibration.threshold,
         )
@@ -99,7 +102,7 @@ def evaluate(
         nll=negative_log_likelihood(inside["probabilities"], test.labels),
         rejected=float(np.mean(inside["p_value"] <= alpha)),
     )
-    return Evaluation(held_out, results, inside["entropic_score"], out_scores)
+    return Evaluation(held_out, results, inside, test.labels, out_scores)
 
 
 def check_classes(images: LabelledImages, card: ModelCard) -> None:

@@ -1,0 +1,78 @@
+"""Files, folders and standard input -> the images among them, one at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from models.errors import InputError
+from service.images import FORMATS
+
+STDIN = Path("-")
+
+
+def suffixes() -> frozenset[str]:
+    """Endings, in lower case, under which files in a folder are taken for images."""
+    Image.init()
+    return frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)
+
+
+def find_images(paths: Iterable[Path]) -> Iterator[Path]:
+    """Every file as given, and the images in every folder, at any depth, in order of their names.
+
+    A folder is listed when its turn comes, so that a large tree is never held whole. Hidden files
+    and folders, and links to folders, are left out. A folder that cannot be listed is given as if
+    it were an image: reading it then says why.
+    """
+    for path in paths:
+        if path != STDIN and path.is_dir():
+            yield from _in_folder(path)
+        else:
+            yield path
+
+
+def check_paths(paths: Iterable[Path]) -> None:
+    """Refuse what can only be a mistake, before any work is done.
+
+    Raises:
+        InputError: a path that is not there, or a folder without an image.
+    """
+    for path in paths:
+        if path != STDIN and not path.exists():
+            raise InputError(f"no file or folder '{path}'")
+        if path.is_dir() and next(find_images([path]), None) is None:
+            raise InputError(
+                f"no images in the folder '{path}': looked for {', '.join(sorted(suffixes()))}"
+            )
+
+
+def read_image(path: Path, limit: int) -> bytes:
+    """The file's bytes, or standard input's; one byte more than the limit where it is larger.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path == STDIN:
+        return sys.stdin.buffer.read(limit + 1)
+    with path.open("rb") as file:
+        return file.read(limit + 1)
+
+
+def _in_folder(root: Path) -> Iterator[Path]:
+    wanted = suffixes()
+    unreadable: list[Path] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(Path(error.filename))
+
+    for folder, folders, files in os.walk(root, onerror=note):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(folder, name)
+            if not name.startswith(".") and path.suffix.lower() in wanted:
+                yield path
+    yield from unreadable
