@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.heads import Logits
+
 RADIUS = 0.3
 """Of the L-infinity ball around the noise, in [0, 1] units."""
 
@@ -90,3 +92,9 @@ def most_confident(
 def largest_log_probability(logits: Tensor) -> Tensor:
     """max log softmax(logits), [N, C] -> [N]: what ACET lowers on noise."""
     return logits.log_softmax(dim=1).amax(dim=1)
+
+
+def split_logits(logits: Logits, count: int) -> tuple[Logits, Logits]:
+    """A batch's logits [N, C] -> those of its first ``count`` images and of the rest."""
+    first = Logits(*(part[:count] for part in logits))
+    return first, Logits(*(part[count:] for part in logits))
