@@ -15,6 +15,7 @@ COMMANDS = {
     "export": "training.cli:export",
     "calibrate": "training.cli:calibrate",
     "evaluate": "training.cli:evaluate",
+    "reproduce": "training.reproduce.cli:reproduce",
 }
 """Command -> where it lives. Serving never imports torch; training never imports the service."""
 
@@ -36,6 +37,8 @@ class LazyGroup(click.Group):
                 "torch",
                 "onnx",
                 "lightning_fabric",
+                "pytorch_ood",
+                "sklearn",
             ):
                 raise click.UsageError(
                     f"'isoserve {cmd_name}' needs {error.name}: pip install 'isoserve[train]'"

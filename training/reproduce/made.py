@@ -51,7 +51,8 @@ def _jigsaw(generator: np.random.Generator) -> NDArray[np.uint8]:
     # A rotation of the four moves every one of them.
     turn = int(generator.integers(1, 4))
     a, b, c, d = quarters[turn:] + quarters[:turn]
-    return np.vstack([np.hstack([a, b]), np.hstack([c, d])])
+    moved: NDArray[np.uint8] = np.vstack([np.hstack([a, b]), np.hstack([c, d])])
+    return moved
 
 
 def _strokes(generator: np.random.Generator) -> NDArray[np.uint8]:
@@ -69,13 +70,14 @@ def _gratings(generator: np.random.Generator) -> NDArray[np.uint8]:
     y, x = np.mgrid[0:_SIDE, 0:_SIDE] / _SIDE
     across = x * np.cos(angle) + y * np.sin(angle)
     wave = 127.5 + 127.5 * np.sin(2 * np.pi * waves * across + phase)
-    return np.round(wave).astype(np.uint8)
+    gray: NDArray[np.uint8] = np.round(wave).astype(np.uint8)
+    return gray
 
 
 @functools.cache
 def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     values, labels = load_digits(return_X_y=True)
-    gray = np.round(values.reshape(-1, _SIDE, _SIDE) * 255 / 16).astype(np.uint8)
+    gray: NDArray[np.uint8] = np.round(values.reshape(-1, _SIDE, _SIDE) * 255 / 16).astype(np.uint8)
     return gray, labels.astype(np.int64)
 
 

@@ -35,7 +35,8 @@ def measure_costs(cell: Cell, images: int = BATCH) -> list[Cost]:
 
     @torch.no_grad()
     def plain(batch: torch.Tensor) -> torch.Tensor:
-        return network.classifier(batch).cold_logits.argmax(dim=1)
+        predicted: torch.Tensor = network.classifier(batch).cold_logits.argmax(dim=1)
+        return predicted
 
     scorers: dict[str, Scorer] = {"plain pass": plain}
     scorers |= {system.name: evaluation.fitted(system).scorer for system in cell.systems}
