@@ -37,6 +37,10 @@ COMMANDS = {
         "isoserve.card_page:card",
         "Write MODEL_FILE's card as a page that needs no other file and no network.",
     ),
+    "reproduce": (
+        "training.reproduce.cli:reproduce",
+        "Train and measure every compared system; write the papers' tables and figures.",
+    ),
 }
 """Command -> where it lives, and the first sentence of its help, which needs no import to show.
 
@@ -44,7 +48,17 @@ Serving never imports torch; training never imports the service.
 """
 
 TRAIN_PACKAGES = frozenset(
-    ("lightning_fabric", "matplotlib", "onnx", "onnxscript", "safetensors", "scipy", "torch")
+    (
+        "lightning_fabric",
+        "matplotlib",
+        "onnx",
+        "onnxscript",
+        "pytorch_ood",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "torch",
+    )
 )
 """What only the train extra installs."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.card import InputSpec
-from models.classifier import Classifier, build_classifier
+from models.classifier import Classifier
 from models.errors import InputError
 from training.atomic import atomic_path
 from training.recipe import Recipe
@@ -50,7 +50,7 @@ class Checkpoint:
     def classifier(self) -> Classifier:
         """The network with this checkpoint's weights, in evaluation mode."""
         recipe = self.parsed_recipe()
-        classifier = build_classifier(recipe.network, recipe.loss, len(self.classes))
+        classifier = recipe.fresh_classifier(len(self.classes))
         classifier.load_state_dict(self.weights)
         return classifier.eval()
 

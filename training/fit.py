@@ -21,11 +21,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.card import InputSpec
-from models.classifier import Classifier, build_classifier
+from models.classifier import Classifier
 from models.errors import InputError
 from models.heads import IsoMax2Head
 from models.scores import entropic_score
 from training.augment import crop_and_flip
+from training.baselines.acet import (
+    largest_log_probability,
+    most_confident,
+    noise_images,
+    split_logits,
+)
 from training.checkpoint import Checkpoint
 from training.data import LabelledImages, held_out_count, hold_out
 from training.progress import Progress
@@ -55,7 +61,7 @@ def fit(
         )
     training, held_out = split(images, recipe)
     torch.manual_seed(recipe.seed)
-    classifier = build_classifier(recipe.network, recipe.loss, len(images.classes))
+    classifier = recipe.fresh_classifier(len(images.classes))
     classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(classifier, recipe)
     if checkpoint.epoch:
@@ -96,9 +102,10 @@ def split(images: LabelledImages, recipe: Recipe) -> tuple[LabelledImages, Label
 
 
 def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; IsoMax2's scales and tilts undecayed, at a tenth of the rate.
+    """SGD with Nesterov momentum; IsoMax2's scales and tilts in a group of their own.
 
-    [IsoMax2] table 3. Prototypes and batch normalisation are decayed like everything else.
+    By default undecayed and at a tenth of the rate: [IsoMax2] table 3. Prototypes and batch
+    normalisation are decayed like everything else.
     """
     own = []
     if isinstance(classifier.head, IsoMax2Head):
@@ -108,7 +115,8 @@ def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.SGD:
         {"params": rest, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     ]
     if own:
-        groups.append({"params": own, "lr": recipe.learning_rate / 10, "weight_decay": 0.0})
+        rate = recipe.learning_rate * recipe.scale_learning_rate
+        groups.append({"params": own, "lr": rate, "weight_decay": recipe.scale_weight_decay})
     for group in groups:
         group["initial_lr"] = group["lr"]
     return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
@@ -165,8 +173,16 @@ class _Epoch:
             pixels, targets = images.batch(indices)
             pixels = crop_and_flip(pixels, generator, recipe.flip)[mine]
             targets = targets[mine]
-            logits = self.model(normalise(pixels, self.checkpoint))
-            loss = self.classifier.head.loss(logits, targets)
+            if recipe.acet_steps:
+                generator.manual_seed(_mix(recipe.seed, epoch, step, 1 + fabric.global_rank))
+                noise = self._confident_noise(pixels, generator)
+                both = torch.cat([normalise(pixels, self.checkpoint), noise])
+                logits, on_noise = split_logits(self.model(both), len(targets))
+                penalty = largest_log_probability(on_noise.cold_logits).mean()
+                loss = self.classifier.head.loss(logits, targets) + penalty
+            else:
+                logits = self.model(normalise(pixels, self.checkpoint))
+                loss = self.classifier.head.loss(logits, targets)
             fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -182,6 +198,17 @@ class _Epoch:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "images_per_second": len(images) / (time.perf_counter() - began),
         }
+
+    def _confident_noise(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        def confidence(noise: Tensor) -> Tensor:
+            with self.fabric.autocast():
+                logits = self.classifier(normalise(255 * noise, self.checkpoint))
+            return largest_log_probability(logits.cold_logits)
+
+        self.classifier.eval()  # the attack leaves the running statistics alone
+        noise = most_confident(confidence, noise_images(pixels, generator), self.recipe.acet_steps)
+        self.classifier.train()
+        return normalise(255 * noise, self.checkpoint)
 
     def _set_learning_rate(self, progress: float) -> None:
         factor = self.recipe.learning_rate_factor(progress)
@@ -284,10 +311,11 @@ def _matching(found: Checkpoint, wanted: Checkpoint) -> Checkpoint:
             f"the run to resume was trained on other images ({found.data_name}, digest "
             f"{found.data_digest[:12]}, now {wanted.data_digest[:12]}); choose another --output"
         )
+    recipe = found.parsed_recipe().model_dump()
     for key, value in wanted.recipe.items():
-        if found.recipe[key] != value:
+        if recipe[key] != value:
             raise InputError(
-                f"the run to resume has {key} {found.recipe[key]}, not {value}; "
+                f"the run to resume has {key} {recipe[key]}, not {value}; "
                 "give the same settings or choose another --output"
             )
     return found

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.card import DEFAULT_ALPHA, DEFAULT_DELTA
+from models.classifier import Classifier, build_classifier
 
 
 class Recipe(BaseModel):
@@ -23,10 +24,20 @@ class Recipe(BaseModel):
     epochs: int = Field(300, ge=1, description="Passes over the training images.")
     batch_size: int = Field(64, ge=2, description="Images a step, over all devices together.")
     learning_rate: float = Field(
-        0.1, gt=0, description="At its peak; scales and tilts get a tenth."
+        0.1, gt=0, description="At its peak, of all weights but scales and tilts."
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum of SGD.")
     weight_decay: float = Field(1e-4, ge=0, description="On all weights but scales and tilts.")
+    scale_learning_rate: float = Field(
+        0.1, gt=0, description="Of isomax2's scales and tilts, as a share of the learning rate."
+    )
+    scale_weight_decay: float = Field(0.0, ge=0, description="On isomax2's scales and tilts.")
+    entropic_scale: float = Field(10.0, gt=0, description="E_s of isomax and isomax+.")
+    acet_steps: int = Field(
+        0,
+        ge=0,
+        description="Steps of ACET's attack on noise beside each batch; 40 in its paper, 0: none.",
+    )
     schedule: Literal["step", "one-cycle"] = Field(
         "step",
         description="step: x 0.1 after 1/2, 2/3 and 5/6 of the epochs, as in the papers; "
@@ -50,6 +61,14 @@ class Recipe(BaseModel):
     image_size: int | None = Field(
         None, ge=8, le=4096, description="Input side in pixels; the network's own if not given."
     )
+
+    def fresh_classifier(self, num_classes: int) -> Classifier:
+        """The recipe's network and head, freshly initialised.
+
+        Raises:
+            ValueError: no such network.
+        """
+        return build_classifier(self.network, self.loss, num_classes, self.entropic_scale)
 
     def learning_rate_factor(self, progress: float) -> float:
         """Factor on every group's learning rate; progress in [0, 1) is the share of steps done."""

@@ -1,0 +1,194 @@
+"""The grid: every training and every evaluation of a scale, each done once and kept.
+
+Killed at any moment and started again, it goes on where it was: a training from its last epoch,
+everything else from the last finished cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from models.backbones import build_backbone
+from models.card import InputSpec
+from training.checkpoint import FILE_NAME
+from training.data import LabelledImages
+from training.fit import fit
+from training.fooling import evolve
+from training.reproduce.evaluation import Evaluation, ImageSet
+from training.reproduce.material import (
+    FOOLING,
+    InDistribution,
+    Sources,
+    load_in_distribution,
+    load_out_distributions,
+)
+from training.reproduce.pace import Pace
+from training.reproduce.plan import Training, all_trainings, first_of_each_class, fooling_target
+from training.reproduce.scale import Scale
+from training.reproduce.store import Arrays, Store, digest
+from training.reproduce.systems import SYSTEMS, System
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trained network with the sets it is to be shown."""
+
+    evaluation: Evaluation
+    systems: tuple[System, ...]
+    test: ImageSet
+    test_labels: tuple[int, ...]
+    out_sets: tuple[ImageSet, ...]
+
+
+class Grid:
+    """One scale over the images of its sources."""
+
+    def __init__(
+        self, scale: Scale, sources: Sources, store: Store, say: Callable[[str], None]
+    ) -> None:
+        self.scale, self.store, self.say = scale, store, say
+        side = scale.recipe.image_size or build_backbone(scale.networks[0]).input_size
+        self.spec = InputSpec(height=side, width=side, resize="fit-bicubic")
+        self.data: dict[str, InDistribution] = {}
+        self.out_sets: dict[str, list[ImageSet]] = {}
+        for name in scale.in_data:
+            self.data[name] = load_in_distribution(name, self.spec, sources)
+            outs = load_out_distributions(scale, name, self.spec, sources)
+            self.out_sets[name] = [ImageSet.of(out) for out in outs]
+        self._keys: dict[Training, str] = {}
+        self._subsets: dict[tuple[str, int | None], tuple[LabelledImages, str]] = {}
+        self.trainings = all_trainings(scale)
+        self.pace = Pace(self._work(), say)
+        self.fooled: list[dict[str, object]] = []
+
+    def train(self, fabric: Fabric) -> None:
+        """Train every network that is not there yet; every process of the engine takes part."""
+        for number, training in enumerate(self.trainings, 1):
+            with self.pace.step(
+                f"training {number}/{len(self.trainings)}: {training.words}",
+                self._training_work(training),
+            ):
+                self._train(fabric, training)
+
+    def evaluate(self) -> list[Cell]:
+        """Score every set with every system; returns the cells in the order of the trainings."""
+        fooling = {
+            (network, data): self._fooling_set(network, data)
+            for data in self.scale.in_data
+            for network in self.scale.networks
+        }
+        cells = []
+        for number, training in enumerate(self.trainings, 1):
+            if training.purpose == "fooling":
+                continue
+            cell = self._cell(training, fooling[training.recipe.network, training.in_data])
+            with self.pace.step(
+                f"evaluation {number}/{len(self.trainings)}: {training.words}",
+                self._evaluation_work(training),
+            ):
+                for images in (cell.test, *cell.out_sets):
+                    cell.evaluation.logits(images)
+                    for system in cell.systems:
+                        cell.evaluation.scores(system, images)
+                for system in cell.systems:
+                    cell.evaluation.chosen(system)
+            cells.append(cell)
+        return cells
+
+    def evaluation(self, training: Training) -> Evaluation:
+        """The cells of a training of this grid."""
+        images, _ = self._training_images(training)
+        return Evaluation(self.store, training, self._key(training), images, self.scale)
+
+    def _train(self, fabric: Fabric, training: Training) -> None:
+        images, _ = self._training_images(training)
+        folder = self.store.folder("training", self._key(training))
+        finished = folder / "finished"
+        # A finished training is not opened again: a checkpoint is large and its data is digested.
+        if not (finished.exists() and (folder / FILE_NAME).exists()):
+            fit(fabric, training.recipe, training.in_data, images, folder)
+            if fabric.is_global_zero:
+                finished.touch()
+        fabric.barrier()
+
+    def _training_images(self, training: Training) -> tuple[LabelledImages, str]:
+        wanted = (training.in_data, training.images_per_class)
+        if wanted not in self._subsets:
+            images = first_of_each_class(self.data[wanted[0]].train, wanted[1])
+            self._subsets[wanted] = images, images.digest()
+        return self._subsets[wanted]
+
+    def _key(self, training: Training) -> str:
+        if training not in self._keys:
+            _, images_digest = self._training_images(training)
+            recipe = training.recipe.model_dump()
+            self._keys[training] = digest(recipe=recipe, images=images_digest)
+        return self._keys[training]
+
+    def _fooling_set(self, network: str, in_data: str) -> ImageSet:
+        target = self.evaluation(fooling_target(self.scale, network, in_data))
+        count, generations = self.scale.fooling_images, self.scale.fooling_generations
+
+        def compute() -> Arrays:
+            found = evolve(target.network, self.spec.height, count, generations)
+            sure = np.array([found.confidence, found.fooled])
+            return {"pixels": found.pixels, "confidence": sure}
+
+        key = digest(target=target.key, count=count, generations=generations)
+        with self.pace.step(f"fooling images: {network}, {in_data}", self._fooling_work()):
+            arrays = self.store.arrays("fooling", key, compute)
+        confidence, fooled = arrays["confidence"].tolist()
+        self.fooled.append(
+            {
+                "network": network,
+                "in_data": in_data,
+                "mean_probability": confidence,
+                "share_above_0.99": fooled,
+            }
+        )
+        note = (
+            f"evolved here in {generations} generations against a SoftMax {network} of another "
+            f"seed, half CPPN patterns, half free pixels; not the published set"
+        )
+        return ImageSet(FOOLING, arrays["pixels"], digest(fooling=key), note)
+
+    def _cell(self, training: Training, fooling: ImageSet) -> Cell:
+        test = self.data[training.in_data].test
+        systems = [
+            system
+            for system in SYSTEMS
+            if system.loss == training.recipe.loss
+            and system.acet == bool(training.recipe.acet_steps)
+            and (training.purpose == "main" or system.of_logits is not None)
+        ]
+        return Cell(
+            evaluation=self.evaluation(training),
+            systems=tuple(systems),
+            test=ImageSet("test", test.pixels, test.digest()),
+            test_labels=tuple(test.labels.tolist()),
+            out_sets=(*self.out_sets[training.in_data], fooling),
+        )
+
+    def _work(self) -> float:
+        both = sum(self._training_work(t) + self._evaluation_work(t) for t in self.trainings)
+        return both + self._fooling_work() * len(self.scale.networks) * len(self.scale.in_data)
+
+    def _training_work(self, training: Training) -> float:
+        recipe = training.recipe
+        images, _ = self._training_images(training)
+        steps = 6 + 3 * recipe.acet_steps if recipe.acet_steps else 3
+        return len(images) * recipe.epochs * steps
+
+    def _evaluation_work(self, training: Training) -> float:
+        shown = len(self.data[training.in_data].test) + sum(
+            len(images.pixels) for images in self.out_sets[training.in_data]
+        )
+        tuned = training.recipe.loss == "softmax" and training.purpose == "main"
+        return shown * (40.0 if tuned else 1.0)
+
+    def _fooling_work(self) -> float:
+        return float(self.scale.fooling_images * self.scale.fooling_generations)

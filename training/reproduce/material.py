@@ -1,0 +1,86 @@
+"""The images of a reproduction: what the networks learn and what they are shown besides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.card import InputSpec
+from models.errors import InputError
+from training.data import LabelledImages, load_images
+from training.out_distributions import OutDistribution, load_out_distribution
+from training.reproduce.made import MADE, digits, made_out_distribution
+from training.reproduce.published import same_name
+from training.reproduce.scale import Scale
+
+NOISE = ("gaussian", "uniform")
+FOOLING = "fooling"
+UNNATURAL = (*NOISE, FOOLING)
+"""Left out of the mean over natural out-distributions."""
+
+
+@dataclass(frozen=True)
+class InDistribution:
+    """A data set to learn, by the name the tables show."""
+
+    name: str
+    train: LabelledImages
+    test: LabelledImages
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the images come from."""
+
+    data_root: Path
+    in_data: tuple[str, ...] = ()
+    """``NAME=FOLDER``: read the scale's data set NAME from an image folder."""
+    out_data: tuple[str, ...] = ()
+    """``SOURCE`` or ``NAME=SOURCE``: in place of the scale's natural out-distributions."""
+
+
+def load_in_distribution(name: str, spec: InputSpec, sources: Sources) -> InDistribution:
+    """Load a data set by name, from its folder where one is given.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if name == "digits":
+        return InDistribution(name, digits("train", spec), digits("test", spec))
+    given = dict(_pair(text) for text in sources.in_data)
+    source = given.get(name, name)
+    train = load_images(source, "train", spec, sources.data_root)
+    return InDistribution(name, train, load_images(source, "test", spec, sources.data_root))
+
+
+def load_out_distributions(
+    scale: Scale, in_name: str, spec: InputSpec, sources: Sources
+) -> list[OutDistribution]:
+    """Load the natural sets, but for the in-distribution itself, and noise.
+
+    Raises:
+        InputError: one is not there, or two have the same name.
+    """
+    names = sources.out_data or scale.out_data
+    found = []
+    for source in names:
+        if source in MADE:
+            found.append(made_out_distribution(source, spec))
+        elif not same_name(source.partition("=")[0], in_name):
+            found.append(load_out_distribution(source, spec, sources.data_root, scale.out_limit))
+    found += [
+        load_out_distribution(noise, spec, sources.data_root, scale.noise_images) for noise in NOISE
+    ]
+    seen: set[str] = set()
+    for out in found:
+        if out.name in seen or out.name == FOOLING:
+            raise InputError(f"two out-distributions named {out.name!r}: give one as NAME=SOURCE")
+        seen.add(out.name)
+    return found
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, source = text.partition("=")
+    if not (name and separator and source):
+        raise InputError(f"{text!r} is no NAME=FOLDER, such as cifar10=/data/cifar10")
+    return name, source

@@ -1,0 +1,131 @@
+"""Which networks a scale trains, and for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from training.data import LabelledImages
+from training.recipe import Recipe
+from training.reproduce.scale import FOOLING_SEED, Scale
+
+MAIN_LOSSES = ("softmax", "isomax", "isomax2", "isomax+")
+
+LOSS_NAMES = {"softmax": "SoftMax", "isomax": "IsoMax", "isomax2": "IsoMax2", "isomax+": "IsoMax+"}
+"""As the papers write them."""
+
+ENTROPIC_SCALES = (1.0, 3.0)
+"""[IsoMax] figure 1, beside the usual 10."""
+
+ABLATION = ((1.0, 1e-4), (0.1, 1e-4), (1.0, 0.0))
+"""Rate and decay of scales and tilts in [IsoMax2] table 3, beside the usual (0.1, 0)."""
+
+
+Purpose = Literal["main", "acet", "fooling", "entropic scale", "ablation", "fewer images"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network to train."""
+
+    purpose: Purpose
+    in_data: str
+    recipe: Recipe
+    images_per_class: int | None = None
+    """None: the whole training set."""
+
+    @property
+    def words(self) -> str:
+        recipe = self.recipe
+        parts = [recipe.network, self.in_data, LOSS_NAMES[recipe.loss], f"seed {recipe.seed}"]
+        if recipe.acet_steps:
+            parts.append("ACET")
+        if recipe.entropic_scale != 10.0:
+            parts.append(f"E_s {recipe.entropic_scale:g}")
+        if (recipe.scale_learning_rate, recipe.scale_weight_decay) != (0.1, 0.0):
+            parts.append(ablation_name(recipe))
+        if self.images_per_class:
+            parts.append(f"{self.images_per_class} images a class")
+        return ", ".join(parts)
+
+
+def ablation_name(recipe: Recipe) -> str:
+    """The setting as [IsoMax2] table 3 has it in ``published``."""
+    decay = "yes" if recipe.scale_weight_decay else "no"
+    return f"wd={decay} lr={recipe.scale_learning_rate:g}x"
+
+
+def main_training(scale: Scale, network: str, in_data: str, loss: str, seed: int) -> Training:
+    """The training of a main loss, as every table uses it."""
+    update = {"network": network, "loss": loss, "seed": seed}
+    return Training("main", in_data, _changed(scale.recipe, **update))
+
+
+def acet_training(scale: Scale, network: str, in_data: str, seed: int) -> Training:
+    update = {"acet_steps": scale.acet_steps, "epochs": scale.acet_epochs}
+    return _varied("acet", main_training(scale, network, in_data, "softmax", seed), **update)
+
+
+def fooling_target(scale: Scale, network: str, in_data: str) -> Training:
+    """The network that fooling images are evolved against: of a seed that nothing else has."""
+    return _varied("fooling", main_training(scale, network, in_data, "softmax", FOOLING_SEED))
+
+
+def entropic_scale_trainings(scale: Scale) -> list[Training]:
+    main = main_training(scale, *scale.study, "isomax", 0)
+    return [_varied("entropic scale", main, entropic_scale=value) for value in ENTROPIC_SCALES]
+
+
+def ablation_trainings(scale: Scale) -> list[Training]:
+    main = main_training(scale, *scale.study, "isomax2", 0)
+    return [
+        _varied("ablation", main, scale_learning_rate=rate, scale_weight_decay=decay)
+        for rate, decay in ABLATION
+    ]
+
+
+def fewer_images_trainings(scale: Scale, loss: str) -> list[Training]:
+    """The same number of epochs on fewer images a class ([IsoMax2] figure 2)."""
+    main = main_training(scale, *scale.study, loss, 0)
+    return [
+        Training("fewer images", main.in_data, main.recipe, per_class)
+        for per_class in scale.images_per_class
+    ]
+
+
+def all_trainings(scale: Scale) -> list[Training]:
+    """Everything the scale trains, in order; those the main tables need come first."""
+    pairs = [(network, data) for data in scale.in_data for network in scale.networks]
+    plan = [
+        main_training(scale, network, data, loss, seed)
+        for seed in range(scale.seeds)
+        for network, data in pairs
+        for loss in MAIN_LOSSES
+    ]
+    plan += [fooling_target(scale, *pair) for pair in pairs]
+    plan += [acet_training(scale, *pair, 0) for pair in pairs]
+    if scale.study in pairs:
+        plan += entropic_scale_trainings(scale) + ablation_trainings(scale)
+        plan += fewer_images_trainings(scale, "softmax")
+        plan += fewer_images_trainings(scale, "isomax2")
+    return plan
+
+
+def first_of_each_class(images: LabelledImages, per_class: int | None) -> LabelledImages:
+    """The first ``per_class`` images of each class, in order; all of them for None."""
+    if per_class is None:
+        return images
+    chosen = [
+        np.flatnonzero(images.labels == label)[:per_class] for label in range(len(images.classes))
+    ]
+    return images.take(np.sort(np.concatenate(chosen)))
+
+
+def _varied(purpose: Purpose, training: Training, **update: object) -> Training:
+    return Training(purpose, training.in_data, _changed(training.recipe, **update))
+
+
+def _changed(recipe: Recipe, **update: object) -> Recipe:
+    return Recipe.model_validate(recipe.model_dump() | update)

@@ -1,0 +1,75 @@
+"""Finished cells on disk, by the digest of what determines them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import InputError
+from training.atomic import atomic_path
+
+CELL_VERSION = 1
+"""Part of every digest: raised when code changes what a cell holds."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def digest(**determined_by: Any) -> str:
+    """Short name of a cell: SHA-256 over the canonical JSON of what determines it."""
+    text = json.dumps({"version": CELL_VERSION, **determined_by}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Store:
+    """Cells under one folder; each appears whole or not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, kind: str, key: str) -> Path:
+        """A cell that is a folder of its own, such as a training."""
+        return self.root / kind / key
+
+    def arrays(self, kind: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
+        """The cell's arrays, computed and kept if they are not there.
+
+        Raises:
+            InputError: the file there is broken.
+        """
+        path = self.root / kind / f"{key}.npz"
+        if not path.exists():
+            arrays = compute()
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} is no cell of this grid ({error}): delete it") from error
+
+    def values(self, kind: str, key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The cell's JSON values, computed and kept if they are not there.
+
+        Raises:
+            InputError: the file there is broken.
+        """
+        path = self.root / kind / f"{key}.json"
+        if not path.exists():
+            text = json.dumps(compute(), indent=1)
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is no cell of this grid ({error}): delete it") from error
+        return values
+
+    def has(self, kind: str, key: str) -> bool:
+        return any((self.root / kind / f"{key}{end}").exists() for end in (".npz", ".json"))

@@ -1,0 +1,155 @@
+"""The compared systems: a trained network and a way to score an image with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.heads import SoftMaxHead
+from models.scores import entropic_score, maximum_probability
+from training.baselines.adversarial import adversarial_pixels
+from training.baselines.controls import NearestNeighbours, VirtualLogit, energy
+from training.baselines.mahalanobis import fit_mahalanobis
+from training.baselines.odin import tune_odin
+from training.trained_network import Pixels, TrainedNetwork
+
+Scorer = Callable[[Tensor], Tensor]
+"""Normalised images [B, 3, H, W] -> [B]; higher = more in-distribution."""
+
+
+@dataclass(frozen=True)
+class TuningData:
+    """What a system may be fitted and tuned on: never a test image, never an out-distribution."""
+
+    training: Pixels
+    training_labels: NDArray[np.int64]
+    held_out: Pixels
+    held_out_labels: NDArray[np.int64]
+    odin_steps: tuple[float, ...]
+    mahalanobis_steps: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A system ready to score, and what its tuning chose."""
+
+    scorer: Scorer
+    chosen: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class System:
+    """One column of the tables, named as the papers do."""
+
+    name: str
+    loss: str
+    passes: str
+    """Through the network, for each image."""
+    needs: str
+    """Beside a training of its own loss."""
+    of_logits: Callable[[Tensor], Tensor] | None = None
+    """Score of score logits [N, C] -> [N], for systems that need no more."""
+    fit: Callable[[TrainedNetwork, TuningData], Fitted] | None = None
+    """For all others."""
+    acet: bool = False
+
+    def fitted(self, network: TrainedNetwork, data: TuningData) -> Fitted:
+        if self.fit is not None:
+            return self.fit(network, data)
+        of_logits = self.of_logits
+        assert of_logits is not None  # a system has one or the other
+
+        @torch.no_grad()
+        def scorer(images: Tensor) -> Tensor:
+            return of_logits(network.classifier(images).score_logits)
+
+        return Fitted(scorer)
+
+
+def _fit_odin(network: TrainedNetwork, data: TuningData) -> Fitted:
+    adversarial = adversarial_pixels(network, data.held_out, data.held_out_labels)
+    odin = tune_odin(network, data.held_out, adversarial, steps=data.odin_steps)
+    return Fitted(
+        lambda images: odin.score(network, images),
+        {"temperature": odin.temperature, "step": odin.step},
+    )
+
+
+def _fit_mahalanobis(network: TrainedNetwork, data: TuningData) -> Fitted:
+    adversarial = adversarial_pixels(network, data.held_out, data.held_out_labels)
+    training = (data.training, data.training_labels)
+    detector = fit_mahalanobis(
+        network, training, data.held_out, adversarial, data.mahalanobis_steps
+    )
+    return Fitted(lambda images: detector.score(network, images), {"step": detector.step})
+
+
+def _fit_neighbours(network: TrainedNetwork, data: TuningData) -> Fitted:
+    detector = NearestNeighbours(torch.from_numpy(_features(network, data.training)))
+
+    @torch.no_grad()
+    def scorer(images: Tensor) -> Tensor:
+        return detector.score(network.classifier.backbone(images))
+
+    return Fitted(scorer)
+
+
+def _fit_virtual_logit(network: TrainedNetwork, data: TuningData) -> Fitted:
+    head = network.classifier.head
+    if not isinstance(head, SoftMaxHead):
+        raise TypeError(f"ViM wants a linear last layer, not {type(head).__name__}")
+    features = torch.from_numpy(_features(network, data.training))
+    detector = VirtualLogit(head, features, torch.from_numpy(data.training_labels))
+
+    @torch.no_grad()
+    def scorer(images: Tensor) -> Tensor:
+        return detector.score(network.classifier.backbone(images))
+
+    return Fitted(scorer)
+
+
+def _features(network: TrainedNetwork, pixels: Pixels) -> NDArray[np.float64]:
+    with torch.no_grad():
+        return network.score(lambda images: network.classifier.backbone(images), pixels)
+
+
+def _least_distance(score_logits: Tensor) -> Tensor:
+    return score_logits.amax(dim=1)
+
+
+_TUNED = "adversarial images made from held-out ones; a search over settings"
+
+SYSTEMS: tuple[System, ...] = (
+    System("SoftMax/MPS", "softmax", "1", "nothing", maximum_probability),
+    System("SoftMax/ES", "softmax", "1", "nothing", entropic_score),
+    System("IsoMax/ES", "isomax", "1", "nothing", entropic_score),
+    System("IsoMax2/ES", "isomax2", "1", "nothing", entropic_score),
+    System("IsoMax+/MDS", "isomax+", "1", "nothing", _least_distance),
+    System("IsoMax+/ES", "isomax+", "1", "nothing", entropic_score),
+    System("ODIN", "softmax", "2 forward, 1 backward", _TUNED, fit=_fit_odin),
+    System(
+        "Mahalanobis",
+        "softmax",
+        "2 forward, 1 backward a layer",
+        f"{_TUNED}; a pass over the training set",
+        fit=_fit_mahalanobis,
+    ),
+    System(
+        "ACET",
+        "softmax",
+        "1",
+        "adversarial training on noise, a pass forward and back for each attack step",
+        maximum_probability,
+        acet=True,
+    ),
+    System("Energy", "softmax", "1", "nothing", energy),
+    System("KNN/SoftMax", "softmax", "1", "the training set's features", fit=_fit_neighbours),
+    System("KNN/IsoMax2", "isomax2", "1", "the training set's features", fit=_fit_neighbours),
+    System("ViM", "softmax", "1", "a pass over the training set", fit=_fit_virtual_logit),
+)
