@@ -1,0 +1,76 @@
+# The service alone: no torch, no compiler and no pip in the last stage.
+#   docker build -t isoserve .                    the processor
+#   docker build -t isoserve:gpu --target gpu .   CUDA 13, the one onnxruntime-gpu is built for
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG GPU_BASE_IMAGE=nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04
+
+FROM ${BASE_IMAGE} AS wheel
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY isoserve isoserve
+COPY models models
+COPY service service
+COPY training training
+RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM ${BASE_IMAGE} AS packages
+RUN python3 -m venv --without-pip /opt/isoserve
+COPY deploy/requirements.txt /
+RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir -r /requirements.txt
+COPY --from=wheel /wheels /wheels
+# pip check: the pinned list must satisfy what the project asks for.
+RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir --no-deps /wheels/*.whl \
+    && python3 -m pip --python /opt/isoserve/bin/python check
+
+FROM ${GPU_BASE_IMAGE} AS gpu-base
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM gpu-base AS gpu-packages
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3-pip python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv --without-pip /opt/isoserve
+COPY deploy/requirements.txt /
+# The same list, but for the runtime: onnxruntime-gpu brings the module of the same name.
+RUN sed -i 's/^onnxruntime==/onnxruntime-gpu==/' /requirements.txt \
+    && python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir -r /requirements.txt
+COPY --from=wheel /wheels /wheels
+RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+
+FROM gpu-base AS gpu
+COPY --from=gpu-packages /opt/isoserve /opt/isoserve
+COPY model_repository /models
+ENV PATH=/opt/isoserve/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1 \
+    ISOSERVE_HOST=0.0.0.0 \
+    ISOSERVE_PORT=8000 \
+    ISOSERVE_REPOSITORY=/models \
+    ISOSERVE_DEVICE=cuda
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", \
+    "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"ISOSERVE_PORT\"]}/healthz/ready', timeout=4)"]
+ENTRYPOINT ["isoserve"]
+CMD ["serve"]
+
+FROM ${BASE_IMAGE} AS cpu
+COPY --from=packages /opt/isoserve /opt/isoserve
+# Baked in, so that the image serves by itself; a volume on /models takes its place.
+COPY model_repository /models
+ENV PATH=/opt/isoserve/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1 \
+    ISOSERVE_HOST=0.0.0.0 \
+    ISOSERVE_PORT=8000 \
+    ISOSERVE_REPOSITORY=/models
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", \
+    "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"ISOSERVE_PORT\"]}/healthz/ready', timeout=4)"]
+ENTRYPOINT ["isoserve"]
+CMD ["serve"]
