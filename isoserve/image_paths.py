@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from models.errors import InputError
-from service.images import FORMATS
+from models.image_files.header import FORMATS
 
 STDIN = Path("-")
 

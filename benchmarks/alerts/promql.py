@@ -174,9 +174,7 @@ def _matched(op: str, left: Vector, right: Vector, modifier: Any) -> Vector:
         if many:
             copied = {(n, v) for n, v in other if n in include}
             out = frozenset({(n, v) for n, v in key if n not in include} | copied)
-        elif on is not None:
-            out = signature(key)
-        elif modifier is not None:
+        elif on is not None or modifier is not None:
             out = signature(key)
         if out in result:
             raise ValueError(f"several series on the left for {dict(out)}")

@@ -14,8 +14,8 @@ from models.card import InputSpec
 from models.errors import InputError
 from models.preprocessing import to_pixels
 from training.data import (
-    hold_out,
     held_out_count,
+    hold_out,
     load_class_folders,
     load_images,
     smallest_calibration,
