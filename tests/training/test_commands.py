@@ -1,0 +1,112 @@
+"""``isoserve train``, ``export``, ``calibrate`` and ``evaluate``, as typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from isoserve.cli import cli
+from models.errors import InputError
+from training.graph import read_model
+from training.recipe import Recipe
+
+
+def _isoserve(*words: object) -> Result:
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+def _refused(*words: object) -> str:
+    result = _isoserve(*words)
+    if isinstance(result.exception, InputError):
+        return str(result.exception)
+    assert result.exit_code == 2, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def run(colours: Path, quick: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "colours"
+    flags = []
+    for name, value in quick.model_dump(exclude_defaults=True).items():
+        flags += ["--" + name.replace("_", "-"), str(value)]
+    licence = ["--licence", "CC0-1.0", "--note", "drawn"]
+    result = _isoserve("train", colours, "--output", output, *flags, *licence)
+    assert result.exit_code == 0, result.output
+    assert "180 images of 3 classes" in result.output
+    assert "epoch 2/2  loss" in result.output
+    return output
+
+
+def test_the_card_tells_how_the_model_was_made(run: Path, quick: Recipe) -> None:
+    _, card = read_model(run / "model.onnx")
+    assert (card.network, card.loss, card.seed) == (quick.network, "isomax2", quick.seed)
+    assert (card.licence, card.data.note) == ("CC0-1.0", "drawn")
+    assert (card.data.training_images, card.data.calibration_images) == (117, 63)
+    assert card.recipe["epochs"] == 2
+    assert "train" in card.command
+
+
+def test_export_evaluate_and_calibrate(run: Path, colours: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "again.onnx"
+    result = _isoserve("export", run, "--output", exported, "--name", "again")
+    assert result.exit_code == 0, result.output
+    result = _isoserve(
+        "evaluate", exported, colours, "--ood", "gaussian", "--ood", f"greens={colours}/test/green",
+        "--limit", 20, "--output", tmp_path / "results", "--update-card",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "results" / "evaluation.json").read_text())
+    _, card = read_model(exported)
+    assert card.name == "again"
+    assert [row.out_distribution for row in card.evaluation] == ["gaussian", "greens"]
+    assert report["out_distributions"] == [row.model_dump() for row in card.evaluation]
+    result = _isoserve("calibrate", exported, colours / "test", "--alpha", 0.2)
+    assert result.exit_code == 0, result.output
+    _, card = read_model(exported)
+    assert (card.calibration.alpha, card.calibration.n, card.evaluation) == (0.2, 90, [])
+
+
+def test_training_twice_into_one_folder_is_refused(run: Path, colours: Path) -> None:
+    message = _refused("train", colours, "--output", run)
+    assert "add --resume to go on, or choose another --output" in message
+
+
+def test_exporting_with_other_images_is_refused(run: Path, colours: Path) -> None:
+    message = _refused("export", run, "--source", colours / "test")
+    assert "is not what" in message
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--alpha", "1", "--alpha is 1.0"),
+        ("--alpha", "0", "--alpha is 0.0"),
+        ("--epochs", "0", "--epochs is 0"),
+        ("--network", "resnet35", "no network named 'resnet35'"),
+        ("--loss", "hinge", "'hinge' is not one of"),
+        ("--seed", "x", "'x' is not a valid integer"),
+        ("--alpha", "0.001", "too few to calibrate"),
+    ],
+)
+def test_bad_settings_are_refused_and_leave_nothing(
+    flag: str, value: str, message: str, colours: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    network = [] if flag == "--network" else ["--network", "densenet22_32"]
+    assert message in _refused("train", colours, "--output", output, *network, flag, value)
+    assert not output.exists()
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    assert "no data set and no folder" in _refused(
+        "train", tmp_path / "nowhere", "--output", tmp_path / "run"
+    )
+    assert "no checkpoint.pt in" in _refused("export", tmp_path / "nowhere")
+    assert "no model file at" in _refused("calibrate", tmp_path / "none.onnx", tmp_path)
+
+
+def test_calibrating_below_the_smallest_number_names_it(run: Path, colours: Path) -> None:
+    message = _refused("calibrate", run / "model.onnx", colours / "test", "--alpha", "0.01")
+    assert "90 images are too few to calibrate" in message
+    assert "at least 299" in message
