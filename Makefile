@@ -1,0 +1,46 @@
+# Two commands for a newcomer: `make serve` and `make test`. Each sets up all it needs in .venv.
+PYTHON ?= python3.11
+VENV ?= .venv
+PORT ?= 8000
+
+bin := $(VENV)/bin
+pip := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+export ORT_DISABLE_TELEMETRY = 1
+
+.PHONY: serve test lint constraints clean
+
+serve: $(VENV)/.serve
+	@echo
+	@echo "  Serving model_repository/ on http://localhost:$(PORT) (Ctrl-C stops it). Try:"
+	@echo
+	@echo "    curl --data-binary @photo.jpg localhost:$(PORT)/v1/predict"
+	@echo "    open http://localhost:$(PORT) in a browser and drop an image on the page"
+	@echo
+	@$(bin)/isoserve serve model_repository --port $(PORT)
+
+test: $(VENV)/.test lint
+	$(bin)/python -m pytest
+
+lint: $(VENV)/.test
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+
+# torch comes first and pinned: left to the resolver, it may bring gigabytes of CUDA libraries.
+$(VENV)/.test: $(VENV)/.serve
+	$(pip) torch
+	$(pip) --editable '.[train,dev]'
+	@touch $@
+
+$(VENV)/.serve: pyproject.toml constraints.txt
+	@test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
+	$(pip) --editable .
+	@touch $@
+
+# Pins every package of a fresh environment that passed the tests.
+constraints: $(VENV)/.test
+	$(bin)/python -m pip freeze --exclude-editable --exclude setuptools | sed 's/+cpu$$//' > constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
