@@ -13,7 +13,9 @@ import click
 import torch
 from lightning_fabric import Fabric
 
+from models.backbones import build_backbone
 from models.errors import InputError
+from training.baselines.mahalanobis import feature_layers
 from training.reproduce.grid import Cell, Grid
 from training.reproduce.material import Sources
 from training.reproduce.measure import measure
@@ -139,6 +141,8 @@ def _chosen(
             f"--only-in {unknown[0]!r} is not in the {scale.name} scale: {', '.join(scale.in_data)}"
         )
     networks, in_data = networks or scale.networks, only_in or scale.in_data
+    for name in networks:
+        _check_network(name)
     study_network, study_data = scale.study
     recipe = scale.recipe
     return replace(
@@ -153,6 +157,13 @@ def _chosen(
         recipe=recipe.model_copy(update={"epochs": epochs or recipe.epochs}),
         acet_epochs=min(scale.acet_epochs, epochs or scale.acet_epochs),
     )
+
+
+def _check_network(name: str) -> None:
+    try:
+        feature_layers(build_backbone(name).network)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _costs(grid: Grid, cells: list[Cell], store: Store) -> list[Cost]:

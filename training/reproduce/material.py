@@ -26,6 +26,7 @@ class InDistribution:
     name: str
     train: LabelledImages
     test: LabelledImages
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def load_in_distribution(name: str, spec: InputSpec, sources: Sources) -> InDist
         InputError: it is not there.
     """
     if name == "digits":
-        return InDistribution(name, digits("train", spec), digits("test", spec))
+        note = "scikit-learn's handwritten digits, 8x8 gray, enlarged"
+        return InDistribution(name, digits("train", spec), digits("test", spec), note)
     given = dict(_pair(text) for text in sources.in_data)
     source = given.get(name, name)
     train = load_images(source, "train", spec, sources.data_root)

@@ -124,6 +124,7 @@ def _sets(grid: Grid, cells: list[Cell]) -> list[dict[str, Any]]:
             "name": name,
             "train": len(data.train),
             "test": len(data.test),
+            "note": data.note,
             "train_digest": data.train.digest(),
             "test_digest": data.test.digest(),
             "skipped": len(data.train.skipped) + len(data.test.skipped),

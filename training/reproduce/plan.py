@@ -64,7 +64,11 @@ def main_training(scale: Scale, network: str, in_data: str, loss: str, seed: int
 
 
 def acet_training(scale: Scale, network: str, in_data: str, seed: int) -> Training:
-    update = {"acet_steps": scale.acet_steps, "epochs": scale.acet_epochs}
+    update = {
+        "acet_steps": scale.acet_steps,
+        "epochs": scale.acet_epochs,
+        "learning_rate": scale.acet_learning_rate,
+    }
     return _varied("acet", main_training(scale, network, in_data, "softmax", seed), **update)
 
 

@@ -81,13 +81,13 @@ def _draw_loss_and_entropy(axes: Axes, cell: Cell) -> None:
     axes.set_title(_title(cell))
     axes.set_xlabel("epoch")
     axes.set_ylabel("nats")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * max(_history(cell, "loss") + _history(cell, "entropy")))
     axes.legend(fontsize=8)
 
 
 def _loss_and_entropy(pair: Sequence[Cell], path: Path) -> None:
     figure = new_figure(9.0, 3.6)
-    for axes, cell in zip(figure.subplots(1, 2, sharey=True), pair, strict=True):
+    for axes, cell in zip(figure.subplots(1, 2), pair, strict=True):
         _draw_loss_and_entropy(axes, cell)
     save_figure(figure, path)
 

@@ -79,7 +79,8 @@ def _head(scale: Scale, results: Results, made: Circumstances) -> list[Part]:
     for entry in results.sets:
         if entry["role"] == "in-distribution":
             size = f"{entry['train']:,} + {entry['test']:,} test"
-            rows.append((entry["name"], entry["role"], size, made.note))
+            note = made.note or entry["note"]
+            rows.append((entry["name"], entry["role"], size, note))
         else:
             size = f"{entry['images']:,}"
             rows.append((entry["name"], f"shown to {entry['in_data']}", size, entry["note"]))

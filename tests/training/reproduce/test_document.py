@@ -1,0 +1,46 @@
+"""Reports: Markdown and HTML of the same parts; the page loads nothing and escapes everything."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+from training.figures import new_figure, save_figure
+from training.reproduce.document import (
+    Heading,
+    Paragraph,
+    Picture,
+    Table,
+    to_html,
+    to_markdown,
+)
+
+PARTS = [
+    Heading("Title & more", 1),
+    Paragraph("a < b"),
+    Table(("x", "y"), (("1", "<2>"),)),
+    Table(("z",), (("3",),), folded="the rest"),
+    Picture("figures/one.png", "One."),
+]
+
+
+def test_markdown_has_tables_and_folded_tables() -> None:
+    text = to_markdown(PARTS)
+    assert "# Title & more\n" in text
+    assert "| x | y |\n| --- | --- |\n| 1 | <2> |" in text
+    assert "<details><summary>the rest</summary>\n\n| z |" in text
+    assert "![One.](figures/one.png)" in text
+
+
+def test_the_page_carries_its_pictures_and_loads_nothing(tmp_path: Path) -> None:
+    save_figure(new_figure(), tmp_path / "figures" / "one.png")
+    page = to_html("t", PARTS, tmp_path)
+    (source,) = re.findall(r'src="([^"]*)"', page)
+    prefix = "data:image/png;base64,"
+    assert source.startswith(prefix)
+    picture = (tmp_path / "figures" / "one.png").read_bytes()
+    assert base64.b64decode(source.removeprefix(prefix)) == picture
+    assert "http" not in page
+    assert "<td>&lt;2&gt;</td>" in page
+    assert "Title &amp; more" in page

@@ -1,0 +1,136 @@
+"""The whole command on a tiny scale: everything is in the report, and a second run repeats it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from models.card import InputSpec
+from models.errors import InputError
+from training.data import LabelledImages, Split
+from training.reproduce import cli, material
+from training.reproduce.made import digits
+from training.reproduce.plots import CAPTIONS
+from training.reproduce.published import TABLES
+from training.reproduce.scale import SCALES
+from training.reproduce.systems import SYSTEMS
+
+SMOKE = SCALES["smoke"]
+TINY = replace(
+    SMOKE,
+    recipe=SMOKE.recipe.model_copy(update={"epochs": 1, "image_size": 8}),
+    seeds=1,
+    acet_epochs=1,
+    acet_steps=1,
+    images_per_class=(20,),
+    noise_images=30,
+    fooling_images=10,
+    fooling_generations=2,
+    tuning_images=40,
+    odin_steps=(0.0, 0.01),
+    mahalanobis_steps=(0.0, 0.01),
+)
+
+
+def every_third_digit(split: Split, spec: InputSpec) -> LabelledImages:
+    images = digits(split, spec)
+    return images.take(np.arange(0, len(images), 3))
+
+
+def run(output: Path, *options: str) -> Result:
+    arguments = ["--output", str(output), "--accelerator", "cpu", "--devices", "1", *options]
+    return CliRunner().invoke(cli.reproduce, arguments, catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("reproduce")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SCALES, "smoke", TINY)
+        patch.setattr(material, "digits", every_third_digit)
+        result = run(folder)
+    assert result.exit_code == 0, result.output
+    assert "left)" in result.output
+    return folder
+
+
+def test_the_report_holds_every_system_table_and_figure(output: Path) -> None:
+    report = (output / "report.md").read_text()
+    for system in SYSTEMS:
+        # In the means, in the costs, and as a column of its own.
+        assert len(re.findall(rf"\| {re.escape(system.name)} \|", report)) >= 3, system.name
+    for table in TABLES:
+        assert f"### {table}: " in report
+    for name in CAPTIONS:
+        with Image.open(output / "figures" / f"{name}.png") as image:
+            assert image.width > 300
+        assert f"](figures/{name}.png)" in report
+    page = (output / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(CAPTIONS)
+    assert "http" not in page
+    assert str(output) not in report + page
+
+
+def test_a_lost_cell_is_made_again_with_the_same_digits(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCALES, "smoke", TINY)
+    monkeypatch.setattr(material, "digits", every_third_digit)
+    before = (output / "results.json").read_bytes()
+    training = sorted((output / "cells" / "training").iterdir())
+    kept = {path: (path / "checkpoint.pt").stat().st_mtime_ns for path in training[1:]}
+    shutil.rmtree(training[0])
+    for kind in ("scores", "logits", "fooling", "chosen"):
+        shutil.rmtree(output / "cells" / kind)
+    (output / "results.json").unlink()
+    monkeypatch.setattr(cli, "draw_all", lambda *_: None)  # drawn already, and slow
+    run(output)
+    assert (output / "results.json").read_bytes() == before
+    for path, changed in kept.items():
+        assert (path / "checkpoint.pt").stat().st_mtime_ns == changed
+
+
+def test_a_records_number_is_that_of_its_scores(output: Path) -> None:
+    results = json.loads((output / "results.json").read_text())
+    wanted = {"method": "ViM", "out_data": "gratings", "metric": "AUROC"}
+    (record,) = [r for r in results["records"] if wanted.items() <= r.items()]
+    assert (record["n_in"], record["n_out"]) == (151, 300)
+    # Of all score files of 151 and 300 images, one pair has this very AUROC.
+    scores = [np.load(path)["scores"] for path in (output / "cells" / "scores").glob("*.npz")]
+    found = [
+        100 * roc_auc_score([1] * 151 + [0] * 300, np.concatenate([inside, outside]))
+        for inside in scores
+        if len(inside) == 151
+        for outside in scores
+        if len(outside) == 300
+    ]
+    assert min(abs(value - record["value"]) for value in found) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--only-in", "mnist"], "'mnist' is not in the smoke scale: digits"),
+        (["--in-data", "cifar10", "--scale", "cpu"], "'cifar10' is no NAME=FOLDER"),
+        (["--network", "resnet1000"], "no network named 'resnet1000'"),
+        (["--out-data", "nowhere"], "no out-distribution and no folder named 'nowhere'"),
+        (["--out-data", "uniform"], "two out-distributions named 'uniform'"),
+    ],
+)
+def test_bad_options_are_refused_before_any_training(
+    tmp_path: Path, options: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        run(tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
