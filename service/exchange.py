@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.body import BodyBudget, ClientGone, linger
 from service.metrics import Metrics
 from service.problems import CONTENT_TYPE, Problem
+from service.tokens import Guard
 
 log = logging.getLogger("isoserve.exchange")
 
@@ -31,10 +32,13 @@ OTHER_ROUTE = "other"
 class Exchanges:
     """Gives every request an id and every answer that id; counts and times them by route."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, budget: BodyBudget) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, budget: BodyBudget, guard: Guard | None = None
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._budget = budget
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,6 +60,9 @@ class Exchanges:
             await send(message)
 
         try:
+            if self._guard is not None and not self._guard.lets_in(scope):
+                await send_problem(_unauthorised(), request_id, send_with_id, receive)
+                return
             await self._app(scope, receive, send_with_id)
         except ClientGone:
             status = CLIENT_GONE
@@ -119,6 +126,14 @@ async def send_body(
         }
     )
     await send({"type": "http.response.body", "body": body, "more_body": not ends})
+
+
+def _unauthorised() -> Problem:
+    problem = Problem(
+        401, "unauthorised", "send 'Authorization: Bearer TOKEN' with a token of this server"
+    )
+    problem.headers["www-authenticate"] = "Bearer"
+    return problem
 
 
 def _request_id(scope: Scope) -> str:
