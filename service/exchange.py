@@ -7,8 +7,8 @@ and costs a closure a request; Starlette's own middleware classes cost a hundred
 from __future__ import annotations
 
 import logging
-import os
 import re
+from random import getrandbits
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +27,10 @@ CLIENT_GONE = 499
 """Status under which a request is counted whose client left; nobody receives it."""
 
 OTHER_ROUTE = "other"
+
+START, BODY = "http.response.start", "http.response.body"
+WHOLE_ANSWER = "isoserve.whole_answer"
+"""Between the routes and this layer: status, headers and body in one message, and so one write."""
 
 
 class Exchanges:
@@ -54,9 +58,17 @@ class Exchanges:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] == START:
                 status = message["status"]
                 message["headers"] = [*message["headers"], header]
+            elif message["type"] == WHOLE_ANSWER:
+                status = message["status"]
+                headers = [*message["headers"], header]
+                write = scope.get("write_whole_answer")
+                if write is None or not write(status, headers, message["body"]):
+                    await send({"type": START, "status": status, "headers": headers})
+                    await send({"type": BODY, "body": message["body"]})
+                return
             await send(message)
 
         try:
@@ -101,7 +113,7 @@ async def send_problem(
     if problem.closes:
         if receive is not None:
             await linger(receive)
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": BODY, "body": b""})
 
 
 async def send_body(
@@ -114,18 +126,16 @@ async def send_body(
     ends: bool = True,
 ) -> None:
     """Answer with a whole body at once; ``ends=False``: the caller ends the answer."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", content_type),
-                (b"content-length", str(len(body)).encode()),
-                *(headers or []),
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body, "more_body": not ends})
+    named = [
+        (b"content-type", content_type),
+        (b"content-length", str(len(body)).encode()),
+        *(headers or []),
+    ]
+    if ends:
+        await send({"type": WHOLE_ANSWER, "status": status, "headers": named, "body": body})
+    else:
+        await send({"type": START, "status": status, "headers": named})
+        await send({"type": BODY, "body": body, "more_body": True})
 
 
 def _unauthorised() -> Problem:
@@ -140,4 +150,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and SANE_ID.fullmatch(value):
             return str(value, "ascii")
-    return os.urandom(16).hex()
+    return f"{getrandbits(128):032x}"

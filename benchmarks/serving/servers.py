@@ -91,7 +91,7 @@ def running(candidate: Candidate, model: Path, image: Path, *flags: str) -> Iter
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        process_group=0,
     )
     try:
         _wait_until_it_answers(f"http://127.0.0.1:{port}{candidate.path}", image, process)

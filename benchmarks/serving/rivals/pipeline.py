@@ -1,4 +1,4 @@
-"""What every rival does with an image: the same decoding, the same ONNX Runtime, the same fields."""
+"""What every rival does with an image: the same decoding, ONNX Runtime and fields as Isoserve."""
 
 from __future__ import annotations
 
