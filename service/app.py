@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.admission import QueueLimits
 from service.batching import MicroBatcher
 from service.body import BodyBudget
+from service.cores import usable_cores
 from service.exchange import OTHER_ROUTE, Exchanges
 from service.images import ImageLimits
 from service.inference_protocol.openapi import describe_inference_protocol
@@ -31,6 +31,7 @@ from service.routes.inference_protocol import InferenceProtocol, is_of_protocol
 from service.routes.models import model_routes
 from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
 from service.settings import Settings
+from service.tokens import Guard, Tokens
 
 
 class Application:
@@ -38,7 +39,7 @@ class Application:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.slots = settings.slots or len(os.sched_getaffinity(0))
+        self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
         self.image_limits = ImageLimits(settings.max_pixels, settings.max_side)
         self.repository = Repository(settings, self.slots, self.metrics)
@@ -49,6 +50,7 @@ class Application:
             self._dispatch,
             self.metrics,
             BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc),
+            _guard(settings),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,6 +109,13 @@ class Application:
 def create_app(settings: Settings) -> Application:
     """The application of these settings; it loads its models when its life span begins."""
     return Application(settings)
+
+
+def _guard(settings: Settings) -> Guard | None:
+    if settings.token_file is None:
+        return None
+    paths = (path.strip() for path in settings.open_paths.split(","))
+    return Guard(Tokens(settings.token_file), tuple(path for path in paths if path))
 
 
 class _Asgi:

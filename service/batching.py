@@ -97,7 +97,7 @@ class MicroBatcher:
         for thread in self._threads:
             thread.start()
         self._large = LargeImages(max(1, slots // 2), limits, self._decode_large, self._forward)
-        metrics.queue_depth.set_function(lambda: self._depth + self._large.waiting)
+        metrics.watch_queue(lambda: self._depth + self._large.waiting)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, all or none.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,19 +10,25 @@ from typing import Any
 import click
 
 from models.errors import InputError
+from service.devices import providers_of
 from service.engine import load_model, read_model_bytes
+from service.logs import configure_logging
 from service.server import BACKLOG, serve_until_stopped
 from service.settings import ENV_PREFIX, Settings, flag, read_settings
+from service.tokens import Tokens
+from service.workers import serve_with_workers
 
 
 def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
     for name, field in reversed(Settings.model_fields.items()):
-        default = f"default: {field.default}" if field.default != "" else "default: none"
+        switch = field.annotation is bool
+        default = "none" if field.default in ("", None) else field.default
         command = click.option(
-            flag(name),
+            f"{flag(name)}/--no-{flag(name)[2:]}" if switch else flag(name),
             name,
-            metavar=getattr(field.annotation, "__name__", "value").upper(),
-            help=f"{field.description}  [{ENV_PREFIX}{name.upper()}; {default}]",
+            default=None,
+            metavar=None if switch else getattr(field.annotation, "__name__", "value").upper(),
+            help=f"{field.description}  [{ENV_PREFIX}{name.upper()}; default: {default}]",
         )(command)
     return command
 
@@ -46,19 +51,27 @@ def serve(model: Path | None, **options: Any) -> None:
             raise InputError(f"both MODEL ({model}) and --repository were given; give one")
         given["repository"] = model
     settings = read_settings(**given)
+    providers_of(settings.device)
     _check_repository(settings)
+    if settings.token_file is not None:
+        Tokens(settings.token_file)
     listener = _listen(settings)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    configure_logging()
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"isoserve: listening on http://{shown}:{port} (docs at /docs)", err=True)
-    serve_until_stopped(settings, listener)
+    if settings.workers == 1:
+        serve_until_stopped(settings, listener)
+    else:
+        serve_with_workers(settings, listener)
 
 
 def _check_repository(settings: Settings) -> None:
     path = settings.repository
     if path.is_file():
-        load_model("file", 1, read_model_bytes(path, settings.max_model_bytes), 1, 1)
+        load_model(
+            "file", 1, read_model_bytes(path, settings.max_model_bytes), 1, 1, settings.device
+        )
     elif not path.is_dir():
         raise InputError(
             f"no repository at '{path}': give a folder of NAME/VERSION/model.onnx or a model.onnx"

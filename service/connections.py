@@ -11,10 +11,15 @@ import asyncio
 import math
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from service.problems import CONTENT_TYPE, Problem
@@ -106,6 +111,8 @@ class _GuardedProtocol(HttpToolsProtocol):
             raise ValueError("the head is too large")  # the parser ends with an error on it
         self.silent_until = math.inf
         super().on_headers_complete()
+        # The application's task, made just now, has not run yet.
+        self.scope["write_whole_answer"] = partial(_write_whole, self.cycle)  # type: ignore[typeddict-unknown-key]
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -141,6 +148,36 @@ class _GuardedProtocol(HttpToolsProtocol):
                 % (STATUS_LINE[problem.status], CONTENT_TYPE.encode(), len(body), body)
             )
         self.transport.close()
+
+
+def _write_whole(
+    cycle: RequestResponseCycle, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+) -> bool:
+    """Answer in one write what the cycle's ``send`` does in two; False: not now, use that.
+
+    The headers are the application's own and known to be sound.
+    """
+    if (
+        cycle.disconnected
+        or cycle.response_started
+        or cycle.flow.write_paused
+        or cycle.scope["method"] == "HEAD"
+    ):
+        return False
+    parts = [STATUS_LINE[status]]
+    for name, value in cycle.default_headers:
+        parts += (name, b": ", value, b"\r\n")
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+    cycle.transport.write(b"".join(parts))
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 _MALFORMED = Problem(400, "malformed_request", "this is no HTTP/1.1 request")

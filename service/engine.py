@@ -18,6 +18,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+from service.devices import Device, check_in_use, providers_of
+
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -96,16 +98,27 @@ def read_model_bytes(path: Path, limit: int) -> bytes:
         raise ModelRefused("unreadable", f"the file cannot be read: {error.strerror}") from error
 
 
-def load_model(name: str, version: int, data: bytes, slots: int, max_batch: int) -> Model:
+def load_model(
+    name: str,
+    version: int,
+    data: bytes,
+    slots: int,
+    max_batch: int,
+    device: Device = "cpu",
+) -> Model:
     """Build the sessions, check the contract, warm up.
+
+    On the CPU each slot has a single-threaded session of its own; any other device has one that
+    they share, since the device's memory is what there is least of.
 
     Raises:
         ModelRefused: not an ONNX model, no valid card, other inputs or outputs than the contract's,
             or an answer to a plain image that cannot be right.
     """
-    first = _session(data)
+    first = _session(data, device)
     check_contract(first, _card(first))
-    model = Model(name, version, data, [first, *(_session(data) for _ in range(slots - 1))])
+    others = [first if device != "cpu" else _session(data, device) for _ in range(slots - 1)]
+    model = Model(name, version, data, [first, *others])
     for slot in range(slots):
         _warm_up(model, slot, max_batch)
     return model
@@ -149,7 +162,7 @@ def check_contract(session: ort.InferenceSession, card: ModelCard) -> None:
             )
 
 
-def _session(data: bytes) -> ort.InferenceSession:
+def _session(data: bytes, device: Device) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -160,10 +173,16 @@ def _session(data: bytes) -> ort.InferenceSession:
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", NO_FOLDER
     )
+    providers = providers_of(device)
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(data, options, providers=providers)
     except Exception as error:  # ONNX Runtime's own exceptions have no common public base
         raise ModelRefused("not_onnx", f"ONNX Runtime refuses it: {_first_line(error)}") from error
+    try:
+        check_in_use(device, session)
+    except InputError as error:
+        raise ModelRefused("device", str(error)) from error
+    return session
 
 
 def _card(session: ort.InferenceSession) -> ModelCard:

@@ -7,8 +7,8 @@ and costs a closure a request; Starlette's own middleware classes cost a hundred
 from __future__ import annotations
 
 import logging
-import os
 import re
+from random import getrandbits
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.body import BodyBudget, ClientGone, linger
 from service.metrics import Metrics
 from service.problems import CONTENT_TYPE, Problem
+from service.tokens import Guard
 
 log = logging.getLogger("isoserve.exchange")
 
@@ -27,14 +28,21 @@ CLIENT_GONE = 499
 
 OTHER_ROUTE = "other"
 
+START, BODY = "http.response.start", "http.response.body"
+WHOLE_ANSWER = "isoserve.whole_answer"
+"""Between the routes and this layer: status, headers and body in one message, and so one write."""
+
 
 class Exchanges:
     """Gives every request an id and every answer that id; counts and times them by route."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, budget: BodyBudget) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, budget: BodyBudget, guard: Guard | None = None
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._budget = budget
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,12 +58,23 @@ class Exchanges:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] == START:
                 status = message["status"]
                 message["headers"] = [*message["headers"], header]
+            elif message["type"] == WHOLE_ANSWER:
+                status = message["status"]
+                headers = [*message["headers"], header]
+                write = scope.get("write_whole_answer")
+                if write is None or not write(status, headers, message["body"]):
+                    await send({"type": START, "status": status, "headers": headers})
+                    await send({"type": BODY, "body": message["body"]})
+                return
             await send(message)
 
         try:
+            if self._guard is not None and not self._guard.lets_in(scope):
+                await send_problem(_unauthorised(), request_id, send_with_id, receive)
+                return
             await self._app(scope, receive, send_with_id)
         except ClientGone:
             status = CLIENT_GONE
@@ -94,7 +113,7 @@ async def send_problem(
     if problem.closes:
         if receive is not None:
             await linger(receive)
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": BODY, "body": b""})
 
 
 async def send_body(
@@ -107,22 +126,28 @@ async def send_body(
     ends: bool = True,
 ) -> None:
     """Answer with a whole body at once; ``ends=False``: the caller ends the answer."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", content_type),
-                (b"content-length", str(len(body)).encode()),
-                *(headers or []),
-            ],
-        }
+    named = [
+        (b"content-type", content_type),
+        (b"content-length", str(len(body)).encode()),
+        *(headers or []),
+    ]
+    if ends:
+        await send({"type": WHOLE_ANSWER, "status": status, "headers": named, "body": body})
+    else:
+        await send({"type": START, "status": status, "headers": named})
+        await send({"type": BODY, "body": body, "more_body": True})
+
+
+def _unauthorised() -> Problem:
+    problem = Problem(
+        401, "unauthorised", "send 'Authorization: Bearer TOKEN' with a token of this server"
     )
-    await send({"type": "http.response.body", "body": body, "more_body": not ends})
+    problem.headers["www-authenticate"] = "Bearer"
+    return problem
 
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and SANE_ID.fullmatch(value):
             return str(value, "ascii")
-    return os.urandom(16).hex()
+    return f"{getrandbits(128):032x}"

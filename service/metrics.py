@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from prometheus_client import (
@@ -13,11 +14,16 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.process_collector import ProcessCollector
 
 from service.drift import P_VALUE_BUCKETS, PValueWindow
 from service.engine import Model, Outputs
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Where it is in the environment, this process is one of several whose numbers are added up."""
 
 SCORE_BUCKETS = (
     *(-7.0, -6.0, -5.0, -4.5, -4.0, -3.5, -3.0, -2.75, -2.5),
@@ -37,6 +43,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._multiprocess = MULTIPROCESS_FOLDER in os.environ
+        if not self._multiprocess:
+            ProcessCollector(registry=self.registry)
         of_model = ("model", "version")
         self._images = self._counter("images", "Verdicts at the operator's alpha.", "verdict")
         self._predictions = self._counter(
@@ -78,9 +87,13 @@ class Metrics:
             buckets=BATCH_BUCKETS,
             registry=self.registry,
         )
-        self.queue_depth = Gauge(
-            "isoserve_queue_depth", "Images waiting for a slot.", registry=self.registry
+        self._queue_depth = Gauge(
+            "isoserve_queue_depth",
+            "Images waiting for a slot.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
+        self._measure_queue: Callable[[], float] = float
         self.shed = Counter(
             "isoserve_shed_total",
             "Images answered with 429, by the limit they met.",
@@ -92,9 +105,14 @@ class Metrics:
             "1 for each version that serves.",
             ("model", "version", "sha256", "network", "loss"),
             registry=self.registry,
+            multiprocess_mode="livemax",
         )
         self._model_alpha = Gauge(
-            "isoserve_model_alpha", "The operator's alpha.", of_model, registry=self.registry
+            "isoserve_model_alpha",
+            "The operator's alpha.",
+            of_model,
+            registry=self.registry,
+            multiprocess_mode="livemax",
         )
         self.model_loads = Counter(
             "isoserve_model_loads_total",
@@ -114,8 +132,21 @@ class Metrics:
             self.model_loads.labels(outcome)
 
     def exposition(self) -> bytes:
-        """The registry in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """All numbers in Prometheus' text format; of all workers where there are several."""
+        if not self._multiprocess:
+            self.sample()
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    def watch_queue(self, measure: Callable[[], float]) -> None:
+        """Where the number of waiting images is to be had."""
+        self._measure_queue = measure
+
+    def sample(self) -> None:
+        """Bring the gauges up to date; with several workers each does so now and again."""
+        self._queue_depth.set(self._measure_queue())
 
     def model_serves(self, model: Model, alpha: float) -> ModelSeries:
         """Create the version's series, at zero, and mark it as serving."""
@@ -125,6 +156,9 @@ class Metrics:
 
     def model_left(self, model: Model) -> None:
         """The version serves no more; its counts stay, as Prometheus wants of counters."""
+        if self._multiprocess:  # where series cannot be removed
+            self._info_of(model).set(0)
+            return
         self._model_info.remove(*self._info_labels(model))
         self._model_alpha.remove(model.name, str(model.version))
 

@@ -187,7 +187,9 @@ class Repository:
         if not self._single_file_name:
             try:
                 data = read_model_bytes(self._root, self._settings.max_model_bytes)
-                self._single_file_name = load_model("file", 1, data, 1, 1).card.name
+                self._single_file_name = load_model(
+                    "file", 1, data, 1, 1, self._settings.device
+                ).card.name
             except ModelRefused:
                 return self._root.stem  # the scan refuses it again, with the reason
         return self._single_file_name
@@ -221,7 +223,12 @@ class Repository:
         try:
             data = read_model_bytes(path, self._settings.max_model_bytes)
             model = load_model(
-                record.name, known.version, data, self._slots, self._settings.max_batch
+                record.name,
+                known.version,
+                data,
+                self._slots,
+                self._settings.max_batch,
+                self._settings.device,
             )
         except ModelRefused as error:
             self._metrics.model_loads.labels("refused").inc()

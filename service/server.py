@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -48,13 +49,18 @@ def serve_until_stopped(settings: Settings, listener: socket.socket) -> None:
     # uvicorn raises the signal again once it has stopped: by then all is answered.
     for number in STOP_SIGNALS:
         signal.signal(number, _stopped)
-    _Server(config).run(sockets=[listener])
+    _Server(config, app.metrics.sample).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, sample: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._sample = sample
+
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_SWEEP == 0:
             end_silent(self.server_state)
+            self._sample()
         return await super().on_tick(counter)
 
 

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from models.card import DEFAULT_ALPHA, OpenShare
 from models.errors import InputError
+from service.devices import Device
 
 ENV_PREFIX = "ISOSERVE_"
 
@@ -47,8 +48,31 @@ class Settings(BaseSettings):
     max_model_bytes: int = Field(
         2**30, ge=1, description="A model file larger than this is refused."
     )
+    device: Device = Field(
+        "cpu", description="What runs the network: cpu, cuda, tensorrt or openvino."
+    )
     slots: int = Field(
-        0, ge=0, le=1024, description="Inference threads, a session each; 0 means one a core."
+        0,
+        ge=0,
+        le=1024,
+        description="Inference threads of a process, a session each; 0 means one a core that the "
+        "affinity and the cgroup's quota allow, shared out over the workers.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes on one socket, each with its own queue and models; more than one "
+        "pays for very small models only.",
+    )
+    token_file: Path | None = Field(
+        None,
+        description="File of bearer tokens, one a line, read again when it changes; with none, "
+        "every request is answered.",
+    )
+    open_paths: str = Field(
+        "/healthz/,/v2/health/,/metrics",
+        description="Beginnings of the paths that need no token, with commas between them.",
     )
     max_batch: int = Field(32, ge=1, le=1024, description="Most images in one run of the network.")
     queue_images: int = Field(
@@ -111,6 +135,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"max_batch_body_bytes ({self.max_batch_body_bytes}) must not exceed "
                 f"held_body_bytes ({self.held_body_bytes})"
+            )
+        if self.management and self.workers > 1:
+            raise ValueError(
+                f"management needs workers 1, not {self.workers}: a request to load or unload "
+                "would reach only one of the processes"
             )
         return self
 

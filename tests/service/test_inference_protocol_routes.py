@@ -253,7 +253,7 @@ def test_models_are_loaded_and_unloaded_where_that_is_enabled(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     write_tiny_model(tmp_path / "m" / "1" / "model.onnx")
-    server = start_server(tmp_path, "--management", "true", "--watch-seconds", "60")
+    server = start_server(tmp_path, "--management", "--watch-seconds", "60")
     with client_of(server) as client:
         client.unload_model("m")
         assert not client.is_model_ready("m")

@@ -1,0 +1,152 @@
+"""Several serving processes on one socket, and the one that keeps them alive.
+
+They share the listening socket, so a connection that no one has taken yet outlives a worker that
+is killed. Prometheus' client adds their numbers up through files in a folder of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import FrameType
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from service.logs import configure_logging
+from service.metrics import MULTIPROCESS_FOLDER
+from service.server import STOP_SIGNALS, serve_until_stopped
+from service.settings import Settings
+
+log = logging.getLogger("isoserve.workers")
+
+SHORT_LIFE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 10.0
+"""A worker that dies young comes back after a pause that doubles, up to this."""
+
+STOP_SLACK_SECONDS = 10.0
+"""Beyond the grace: to finish a batch and a load. A worker that is still there then is killed."""
+
+
+def serve_with_workers(settings: Settings, listener: socket.socket) -> None:
+    """Keep ``settings.workers`` processes serving until SIGTERM or SIGINT."""
+    with _metrics_folder() as folder:
+        supervisor = _Supervisor(settings, listener, folder)
+        for number in STOP_SIGNALS:
+            signal.signal(number, supervisor.stop)
+        supervisor.run()
+
+
+class _Supervisor:
+    def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._folder = folder
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: list[_Worker] = [_Worker(place) for place in range(settings.workers)]
+        self._woken, self._wake = os.pipe()
+        self._stopping = False
+
+    def run(self) -> None:
+        while not self._stopping:
+            pause = LONGEST_PAUSE_SECONDS
+            for worker in self._workers:
+                if worker.process is None:
+                    pause = min(pause, self._start_when_due(worker))
+            self._wait(pause)
+            for worker in self._workers:
+                if worker.process is not None and not worker.process.is_alive():
+                    self._bury(worker, worker.process)
+        self._end_all()
+
+    def stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """A signal's handler: only wakes the loop."""
+        self._stopping = True
+        os.write(self._wake, b".")
+
+    def _start_when_due(self, worker: _Worker) -> float:
+        """Start the worker, or the seconds until it is due."""
+        due = worker.not_before - time.monotonic()
+        if due > 0:
+            return due
+        process = self._context.Process(
+            target=_work, args=(self._settings, self._listener), name=f"worker-{worker.place}"
+        )
+        process.start()
+        worker.process, worker.started = process, time.monotonic()
+        log.info("worker %d started as process %d", worker.place, process.pid)
+        return LONGEST_PAUSE_SECONDS
+
+    def _bury(self, worker: _Worker, process: SpawnProcess) -> None:
+        lived = time.monotonic() - worker.started
+        worker.pause = min(2 * worker.pause or 0.5, LONGEST_PAUSE_SECONDS)
+        if lived > SHORT_LIFE_SECONDS:
+            worker.pause = 0.0
+        worker.not_before = time.monotonic() + worker.pause
+        log.error(
+            "worker %d, process %d, ended with %s after %.1f s; it returns in %.1f s",
+            *(worker.place, process.pid, process.exitcode, lived, worker.pause),
+        )
+        self._forget(process)
+        worker.process = None
+
+    def _forget(self, process: SpawnProcess) -> None:
+        # Its gauges leave the sum; its counts stay, since counters never go back.
+        mark_process_dead(process.pid, str(self._folder))  # type: ignore[no-untyped-call]
+        process.join()
+        process.close()
+
+    def _wait(self, seconds: float) -> None:
+        alive = [w.process.sentinel for w in self._workers if w.process is not None]
+        wait([*alive, self._woken], seconds)
+
+    def _end_all(self) -> None:
+        processes = [worker.process for worker in self._workers if worker.process is not None]
+        for process in processes:
+            process.terminate()
+        self._listener.close()
+        deadline = time.monotonic() + self._settings.grace_seconds + STOP_SLACK_SECONDS
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                log.error("process %d did not stop in time and is killed", process.pid)
+                process.kill()
+            self._forget(process)
+
+
+class _Worker:
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self.process: SpawnProcess | None = None
+        self.started = self.not_before = self.pause = 0.0
+
+
+def _work(settings: Settings, listener: socket.socket) -> None:
+    configure_logging()
+    serve_until_stopped(settings, listener)
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[Path]:
+    """An empty folder, named in the environment that the workers inherit."""
+    given = os.environ.get(MULTIPROCESS_FOLDER)
+    folder = Path(given or tempfile.mkdtemp(prefix="isoserve-metrics-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.db"):
+        old.unlink()
+    os.environ[MULTIPROCESS_FOLDER] = str(folder)
+    try:
+        yield folder
+    finally:
+        if given is None:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,112 @@
+"""Several processes on one socket: their numbers, their deaths, their end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import RunningServer, StartServer, colour
+from tiny_model import TinyModel, write_tiny_model
+
+RED = colour(255, 0, 0)
+STARTED = re.compile(r"worker (\d+) started as process (\d+)")
+CLIENTS = 4
+
+
+def processes(server: RunningServer) -> list[int]:
+    return [int(found[2]) for line in server.log if (found := STARTED.search(line))]
+
+
+def counted(server: RunningServer) -> float:
+    found = re.search(
+        r'isoserve_images_total\{model="m",verdict="in_distribution",version="1"\} (\S+)',
+        server.get("/metrics").text,
+    )
+    return float(found[1]) if found else 0.0
+
+
+@pytest.fixture(scope="module", name="pair")
+def _pair(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> RunningServer:
+    return start_pair(start_server, tmp_path_factory.mktemp("pair"))
+
+
+def start_pair(start_server: StartServer, root: Path) -> RunningServer:
+    write_tiny_model(root / "m" / "1" / "model.onnx", TinyModel(work=3))
+    server = start_server(root, "--workers", "2", "--slots", "1")
+    server.wait_until(lambda: len(processes(server)) == 2)
+    return server
+
+
+class Load:
+    """Clients in a closed loop, each request on a connection of its own; what became of them."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self.answered: list[int] = []
+        self.lost = 0
+        self._server = server
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=self._server.url, timeout=30, limits=limits) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = client.post("/v1/predict", content=RED)
+                except httpx.TransportError:
+                    self.lost += 1
+                else:
+                    self.answered.append(answer.status_code)
+
+
+def test_a_killed_worker_returns_and_only_what_it_was_answering_is_lost(
+    pair: RunningServer,
+) -> None:
+    first, second = processes(pair)[:2]
+    with Load(pair) as load:
+        pair.wait_until(lambda: len(load.answered) >= 40)
+        before = counted(pair)
+        os.kill(first, signal.SIGKILL)
+        pair.wait_until(lambda: len(processes(pair)) == 3)
+        at_return = len(load.answered)
+        pair.wait_until(lambda: len(load.answered) >= at_return + 40)
+    assert set(load.answered) == {200}
+    assert load.lost <= CLIENTS
+    assert before > 0
+    assert counted(pair) >= len(load.answered)  # the dead one's counts are not forgotten
+    assert Path(f"/proc/{second}").exists()
+
+
+def test_the_numbers_of_all_workers_are_added_up(pair: RunningServer) -> None:
+    before = counted(pair)
+    for _ in range(20):
+        assert pair.post("/v1/predict", content=RED).status_code == 200
+    assert counted(pair) == before + 20
+    text = pair.get("/metrics").text
+    (info,) = re.findall(r"isoserve_model_info\{.*", text)
+    assert info.endswith(" 1.0")
+    assert "pid=" not in text
+
+
+def test_sigterm_ends_all_workers_with_exit_code_0(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    pair = start_pair(start_server, tmp_path)
+    workers = processes(pair)
+    assert pair.stop() == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
