@@ -21,13 +21,14 @@ from service.body import BodyBudget
 from service.cores import usable_cores
 from service.exchange import OTHER_ROUTE, Exchanges
 from service.images import ImageLimits
+from service.inference_protocol.errors import is_of_protocol
 from service.inference_protocol.openapi import describe_inference_protocol
 from service.metrics import Metrics
 from service.openapi import describe_predict
 from service.problems import CONTENT_TYPE, Problem
 from service.repository import Repository
 from service.routes.drift import drift_routes
-from service.routes.inference_protocol import InferenceProtocol, is_of_protocol
+from service.routes.inference_protocol import InferenceProtocol
 from service.routes.models import model_routes
 from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
 from service.settings import Settings

@@ -14,6 +14,8 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.body import BodyBudget, ClientGone, linger
+from service.inference_protocol.errors import CONTENT_TYPE as PROTOCOL_CONTENT_TYPE
+from service.inference_protocol.errors import error_body, is_of_protocol
 from service.metrics import Metrics
 from service.problems import CONTENT_TYPE, Problem
 from service.tokens import Guard
@@ -85,6 +87,7 @@ class Exchanges:
                     Problem(500, "internal", "the server failed; the request id names its log"),
                     request_id,
                     send_with_id,
+                    path=scope["path"],
                 )
         finally:
             if held := scope.get("body_bytes"):
@@ -95,18 +98,25 @@ class Exchanges:
 
 
 async def send_problem(
-    problem: Problem, request_id: str, send: Send, receive: Receive | None = None
+    problem: Problem,
+    request_id: str,
+    send: Send,
+    receive: Receive | None = None,
+    *,
+    path: str = "",
 ) -> None:
-    """Answer with a problem document.
+    """Answer with a problem document, or in the inference protocol's form.
 
     Args:
         receive: where the rest of the request comes from, if the problem closes the connection.
+        path: the request's, which decides on the form.
     """
+    own = not is_of_protocol(path)
     await send_body(
-        problem.body(request_id),
+        problem.body(request_id) if own else error_body(problem),
         send,
         status=problem.status,
-        content_type=CONTENT_TYPE.encode(),
+        content_type=(CONTENT_TYPE if own else PROTOCOL_CONTENT_TYPE).encode(),
         headers=[(name.encode(), value.encode()) for name, value in problem.headers.items()],
         ends=not problem.closes,
     )

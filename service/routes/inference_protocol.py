@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from service.batching import Job
 from service.body import BodyLimits, read_body
 from service.engine import Outputs, Pixels
-from service.exchange import send_body
+from service.exchange import send_body, send_problem
 from service.images import InvalidImage
 from service.inference_protocol.answers import Row, write_answer
 from service.inference_protocol.compression import decompress
@@ -42,7 +42,6 @@ from service.settings import Settings
 from service.verdicts import as_json
 from service.versions import Served
 
-PREFIX = "/v2"
 HEADER_LENGTH = b"inference-header-content-length"
 
 INLINE_BYTES = 64 * 2**10
@@ -115,7 +114,8 @@ class InferenceProtocol:
         try:
             answer = await self._answer(scope, receive)
         except Problem as problem:
-            answer = _error(problem)
+            await send_problem(problem, scope["request_id"], send, receive, path=scope["path"])
+            return
         await send_body(
             answer.body,
             send,
@@ -262,11 +262,6 @@ class InferenceProtocol:
         return document
 
 
-def is_of_protocol(path: str) -> bool:
-    """Whether a path is answered in the protocol's form."""
-    return path.startswith(PREFIX) and path[len(PREFIX) : len(PREFIX) + 1] in ("", "/")
-
-
 def _row(outputs: Outputs, row: int) -> Row:
     return outputs, row
 
@@ -282,8 +277,3 @@ def _json(document: Any, status: int = 200) -> Answer:
 
 def _of_image(place: int, error: InvalidImage) -> Problem:
     return Problem(error.status, error.reason, f"image {place}: {error.detail}")
-
-
-def _error(problem: Problem) -> Answer:
-    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-    return Answer(as_json({"error": problem.detail}), problem.status, headers=headers)

@@ -279,3 +279,9 @@ def test_models_are_loaded_and_unloaded_where_that_is_enabled(
         ready = server.post("/v2/repository/index", content=b'{"ready": true}').json()
         assert {version["state"] for version in ready} == {"READY"}
         assert [version["name"] for version in ready] == ["m"]
+
+
+def test_a_body_over_the_limit_is_told_so_while_it_is_still_sent(server: RunningServer) -> None:
+    response = server.post(INFER, content=bytes(101 * 2**20))
+    assert "over the limit" in error(response, 413)
+    assert response.headers["connection"] == "close"
