@@ -39,7 +39,7 @@ COMMANDS = {
     ),
     "reproduce": (
         "training.reproduce.cli:reproduce",
-        "Train and measure every compared system; write the papers' tables and figures.",
+        "Train and evaluate every system of the papers and write the report.",
     ),
 }
 """Command -> where it lives, and the first sentence of its help, which needs no import to show.

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from isoserve.answers import Problem, Verdict
-from isoserve.client import Client
+from isoserve.client import Client, Patience
 from isoserve.failures import IsoserveError
 from isoserve.image_paths import check_paths, find_images
 from isoserve.predictors import LocalModel, Predictor, RemoteModel, Result
@@ -32,7 +32,9 @@ from models.errors import InputError
 from service.settings import read_settings
 from service.verdicts import VerdictRequest
 
-REQUESTS_AT_ONCE = 4
+REQUESTS_AT_ONCE = 2
+PATIENCE = Patience(timeout=60.0, retries=60)
+"""A server that others use too says "later" often; a folder has time."""
 WAITING_PER_THREAD = 2
 
 EXIT_SOME_FAILED = 1
@@ -90,7 +92,7 @@ def predict(
             predictor = LocalModel(model, threads, settings, asked)
         else:
             threads = REQUESTS_AT_ONCE
-            client = stack.enter_context(Client(url or ""))
+            client = stack.enter_context(Client(url or "", patience=PATIENCE))
             predictor = RemoteModel(client, settings.max_body_bytes, alpha, top_k)
         batches = _batches(find_images(paths), settings.max_batch)
         try:

@@ -1,0 +1,122 @@
+"""The documents against the program: settings, routes, commands, links, Python examples."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from docs_pages import DOCS, ROOT, blocks, links, pages
+
+from isoserve.cli import COMMANDS
+from service.app import create_app
+from service.problems import Problem
+from service.settings import ENV_PREFIX, Settings, flag
+
+PAGES = pages()
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def test_the_settings_page_is_the_settings_class() -> None:
+    expected = runpy.run_path(str(DOCS / "settings_page.py"))["settings_page"]()
+    assert (DOCS / "settings.md").read_text() == expected, "run: python docs/settings_page.py"
+
+
+@pytest.mark.parametrize("setting", Settings.model_fields)
+def test_every_setting_is_documented_with_its_sentence(setting: str) -> None:
+    text = (DOCS / "settings.md").read_text()
+    assert f"## `{flag(setting)}`\n\n{Settings.model_fields[setting].description}\n" in text
+    assert f"`{ENV_PREFIX}{setting.upper()}`" in text
+
+
+def documented_routes() -> set[str]:
+    return set(
+        re.findall(r"`((?:GET|POST|PUT|DELETE|PATCH) /[^`]*)`", (DOCS / "http.md").read_text())
+    )
+
+
+def served_routes() -> set[str]:
+    document = create_app(Settings(repository=ROOT)).api.openapi()
+    return {
+        f"{method.upper()} {path}"
+        for path, operations in document["paths"].items()
+        for method in operations
+    }
+
+
+def test_every_route_of_the_openapi_document_is_documented_and_no_other() -> None:
+    assert served_routes() - documented_routes() == set()
+    assert documented_routes() - served_routes() == set()
+
+
+def test_every_query_parameter_of_predict_is_documented() -> None:
+    document = create_app(Settings(repository=ROOT)).api.openapi()
+    text = (DOCS / "http.md").read_text()
+    for parameter in document["paths"]["/v1/predict"]["post"]["parameters"]:
+        assert f"| `{parameter['name']}` |" in text
+
+
+def test_every_reason_of_an_image_that_is_refused_is_documented() -> None:
+    from service.images import Reason
+
+    text = (DOCS / "http.md").read_text()
+    for reason in [*Reason, "queue_full", "no_such_model", "bad_parameter"]:
+        assert f"`{reason}`" in text
+    assert set(Problem(400, "a", "b").as_dict("c")) == set(
+        re.findall(r'"(\w+)":', blocks(DOCS / "http.md", "json")[1])
+    )
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Every ``isoserve COMMAND ...`` of the page's shell blocks, as words."""
+    found = []
+    for block in blocks(page, "sh"):
+        shell = re.sub(r"<<'(\w+)'\n.*?^\1$", "", block, flags=re.MULTILINE | re.DOTALL)
+        for line in shell.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.split("|")[-1 if "| isoserve" in line else 0], comments=True)
+            start = next((place for place, word in enumerate(words) if word == "isoserve"), None)
+            if start is not None and start + 1 < len(words) and line[0] != "_":
+                found.append(words[start + 1 :])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_commands_shown_have_the_options_shown(page: Path) -> None:
+    for command, *words in commands(page):
+        if command.startswith("-"):
+            continue
+        module, attribute = COMMANDS[command][0].split(":")
+        options = {
+            option
+            for parameter in getattr(importlib.import_module(module), attribute).params
+            if isinstance(parameter, click.Option)
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        given = {word.split("=")[0] for word in words if re.fullmatch(r"--[a-z].*", word)}
+        assert given <= options | {"--help"}, f"{name(page)}: isoserve {command}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        target, _, _ = link.partition("#")
+        if target and "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), f"{name(page)} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_python_examples_compile_and_import_what_exists(page: Path) -> None:
+    for block in blocks(page, "python"):
+        compile(block, name(page), "exec")
+        for module, names in re.findall(
+            r"^from (isoserve[\w.]*) import (.+)$", block, re.MULTILINE
+        ):
+            for each in names.split(","):
+                assert hasattr(importlib.import_module(module), each.strip())
