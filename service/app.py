@@ -30,6 +30,7 @@ from service.repository import Repository
 from service.routes.drift import drift_routes
 from service.routes.inference_protocol import InferenceProtocol
 from service.routes.models import model_routes
+from service.routes.pages import page_routes
 from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
 from service.settings import Settings
 from service.tokens import Guard, Tokens
@@ -78,6 +79,7 @@ class Application:
             Route(PREDICT_BATCH, _Asgi(self.predict.predict_batch), methods=["POST"]),
         ]
         api.include_router(model_routes(self.repository, self.metrics))
+        api.include_router(page_routes())
         api.include_router(drift_routes(self.repository, self.settings.alpha))
         api.add_exception_handler(Problem, _answer_problem)
         api.add_exception_handler(HTTPException, _answer_http_exception)

@@ -19,6 +19,8 @@ import pytest
 from PIL import Image
 from tiny_model import TinyModel, write_tiny_model
 
+pytest_plugins = ["browser"]
+
 ROOT = Path(__file__).parents[1]
 STARTUP_SECONDS = 60
 LISTENING = re.compile(r"listening on (http://\S+)")
