@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -134,16 +135,18 @@ def export(
     return calibrated.model
 
 
-def to_onnx(served: ServedModel, example: Tensor) -> onnx.ModelProto:
-    """Trace ``served`` with a dynamic batch into one ONNX model without external data."""
+def to_onnx(
+    network: nn.Module, example: Tensor, output_names: Sequence[str] = OUTPUT_NAMES
+) -> onnx.ModelProto:
+    """Trace ``network(images)`` with a dynamic batch into one ONNX model without external data."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own dependencies
         program: Any = torch.onnx.export(
-            served,
+            network,
             (example,),
             input_names=[INPUT_NAME],
-            output_names=list(OUTPUT_NAMES),
+            output_names=list(output_names),
             dynamic_shapes={"images": {0: torch.export.Dim.DYNAMIC}},
             opset_version=OPSET,
             external_data=False,
