@@ -43,7 +43,12 @@ class Application:
         self.settings = settings
         self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
-        self.image_limits = ImageLimits(settings.max_pixels, settings.max_side)
+        self.image_limits = ImageLimits(
+            settings.max_pixels,
+            settings.max_side,
+            settings.max_image_bytes,
+            settings.max_jpeg_scans,
+        )
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
         self.protocol = InferenceProtocol(settings, self.repository, self.predict)

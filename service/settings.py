@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     )
     max_pixels: int = Field(20_000_000, ge=1, description="Most pixels an image may have.")
     max_side: int = Field(16_384, ge=1, description="Longest side an image may have, in pixels.")
+    max_image_bytes: int = Field(
+        12 * 2**20, ge=1, description="Largest image file, whether a body or a part of one."
+    )
+    max_jpeg_scans: int = Field(32, ge=1, description="Most scans of a progressive JPEG.")
 
     @model_validator(mode="after")
     def _agree_with_each_other(self) -> Self:

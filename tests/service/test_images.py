@@ -26,7 +26,9 @@ from PIL import Image
 import service.images
 from models.card import InputSpec
 from models.image_files.header import FORMATS
+from service.app import create_app
 from service.images import ImageLimits, InvalidImage, Reason, check_header, decode
+from service.settings import Settings
 
 SPEC = InputSpec(height=32, width=32)
 LIMITS = ImageLimits()
@@ -100,6 +102,11 @@ def test_a_refusal_names_the_value_and_the_limit() -> None:
         check_header(b"GIF89a" + bytes(4), ImageLimits(max_bytes=9))
     with pytest.raises(InvalidImage, match=r"25 50 44 46 .* JPEG, PNG, WEBP, GIF or BMP"):
         check_header(b"%PDF-1.7 ...", LIMITS)
+
+
+def test_the_servers_settings_default_to_these_limits() -> None:
+    application = create_app(Settings(repository=Path("nowhere")))
+    assert application.image_limits == LIMITS
 
 
 def test_exactly_the_limit_is_served() -> None:
