@@ -53,20 +53,20 @@ class Admission:
         Raises:
             Refused: with the limit that was met.
         """
-        expected = waiting * self.seconds_an_image / self._servers
-        now = perf_counter()
+        if limit := self.limit_met(waiting, images):
+            self._strict_until = perf_counter() + CALM_SECONDS
+            expected = waiting * self.seconds_an_image / self._servers
+            raise Refused(limit, f"{waiting} images wait already", expected)
+
+    def limit_met(self, waiting: int, images: int) -> str:
+        """The limit that keeps ``images`` from joining the ``waiting`` ones; empty when none."""
         if waiting + images > self._limits.images:
-            limit, detail = "images", f"{waiting} images wait already"
-        elif waiting < SHORT_QUEUE * self._servers:
-            return
-        elif expected > self._limits.seconds:
-            limit, detail = "seconds", f"the wait would be about {expected:.1f} s"
-        elif now < self._strict_until:
-            limit, detail = "overload", "more is asked of the server than it can do"
-        else:
-            return
-        self._strict_until = now + CALM_SECONDS
-        raise Refused(limit, detail, expected)
+            return "images"
+        if waiting < SHORT_QUEUE * self._servers:
+            return ""
+        if waiting * self.seconds_an_image / self._servers > self._limits.seconds:
+            return "seconds"
+        return "overload" if perf_counter() < self._strict_until else ""
 
     @property
     def late_after(self) -> float:

@@ -35,6 +35,8 @@ from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
 from service.settings import Settings
 from service.tokens import Guard, Tokens
 
+PREDICT_BYTES = PREDICT.encode()
+
 
 class Application:
     """The ASGI application and what it is made of, for tests and for the routes of others."""
@@ -62,6 +64,20 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._exchanges(scope, receive, send)
+
+    def ended(self, reason: str) -> None:
+        """Count a connection that was ended before its request was read."""
+        self.metrics.refused_connections.labels(reason).inc()
+
+    def refusal(self, target: bytes, request_id: str) -> Problem | None:  # noqa: ARG002
+        """A refusal by the queue, before the request is read and the application is run."""
+        batcher = self.predict.batcher
+        if batcher is None or not target.startswith(PREDICT_BYTES):
+            return None
+        refusal = batcher.refusal()
+        if refusal is not None:
+            self.metrics.request_duration.labels(PREDICT, "429").observe(0.0)
+        return refusal
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot route goes past FastAPI's layers, which cost as much as all the rest of it.

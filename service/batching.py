@@ -122,6 +122,18 @@ class MicroBatcher:
         for slot in woken:
             self._wake[slot].release()
 
+    def refusal(self) -> Refused | None:
+        """Whether one image more would be refused now; counts it, as :meth:`submit` would."""
+        if not self._admission.limit_met(self._depth, 1):
+            return None
+        try:
+            with self._lock:
+                self._admission.admit(self._depth, 1)
+        except Refused as refusal:
+            self._metrics.shed.labels(refusal.limit).inc()
+            return refusal
+        return None
+
     def close(self) -> None:
         """Let the slots finish what waits, then end them; blocks until they have."""
         with self._lock:

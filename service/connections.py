@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from service.problems import CONTENT_TYPE, Problem
+from service.problems import CONTENT_TYPE, Problem, new_request_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,26 @@ class ConnectionLimits:
     """Between an answer and the next request."""
 
 
-class RefusalCounter(Protocol):
-    """Counts connections that were ended here, by reason."""
+class Door(Protocol):
+    """What the application says of connections and of requests whose body has not been read."""
 
-    def __call__(self, reason: str) -> None: ...
+    def ended(self, reason: str) -> None:
+        """A connection was ended here."""
+
+    def refusal(self, target: bytes, request_id: str) -> Problem | None:
+        """Why a request for this target would be refused whatever it brings, if it would be.
+
+        Under overload most requests are, and this is a fifth of the work of running the
+        application to find that out.
+        """
 
 
-def guarded(limits: ConnectionLimits, count: RefusalCounter) -> type[HttpToolsProtocol]:
+def guarded(limits: ConnectionLimits, door: Door) -> type[HttpToolsProtocol]:
     """uvicorn's protocol with these limits, to be given to it as ``http``."""
 
     class Guarded(_GuardedProtocol):
         _limits = limits
-        _count = staticmethod(count)
+        _door = door
 
     return Guarded
 
@@ -63,7 +71,7 @@ def end_silent(server_state: ServerState) -> None:
 
 class _GuardedProtocol(HttpToolsProtocol):
     _limits: ConnectionLimits
-    _count: RefusalCounter
+    _door: Door
 
     def __init__(
         self,
@@ -109,10 +117,29 @@ class _GuardedProtocol(HttpToolsProtocol):
         if size > self._limits.header_bytes:
             self._refusal = _HEAD_TOO_LARGE
             raise ValueError("the head is too large")  # the parser ends with an error on it
+        if self.cycle is None or self.cycle.response_complete:
+            request_id = new_request_id()
+            if problem := self._door.refusal(self.url, request_id):
+                self._refuse(problem, request_id)
+                return
         self.silent_until = math.inf
         super().on_headers_complete()
         # The application's task, made just now, has not run yet.
         self.scope["write_whole_answer"] = partial(_write_whole, self.cycle)  # type: ignore[typeddict-unknown-key]
+
+    def _refuse(self, problem: Problem, request_id: str) -> None:
+        """Answer in place of the application; the body that may follow is passed over."""
+        keeps = self.parser.should_keep_alive()
+        headers = [
+            *self.server_state.default_headers,
+            *((name.encode(), value.encode()) for name, value in problem.headers.items()),
+            (b"x-request-id", request_id.encode()),
+        ]
+        self.transport.write(_problem_answer(problem, request_id, headers, closes=not keeps))
+        self.cycle = _ANSWERED
+        self.silent_until = self.loop.time() + self._limits.idle_seconds
+        if not keeps:
+            self.transport.close()
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -140,14 +167,38 @@ class _GuardedProtocol(HttpToolsProtocol):
         """Answer what never became a request, and close."""
         self.silent_until = math.inf
         problem = self._refusal
-        self._count(problem.reason)
+        self._door.ended(problem.reason)
         if self.cycle is None or self.cycle.response_complete:
-            body = problem.body(os.urandom(16).hex())
-            self.transport.write(
-                b"%scontent-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-                % (STATUS_LINE[problem.status], CONTENT_TYPE.encode(), len(body), body)
-            )
+            self.transport.write(_problem_answer(problem, new_request_id(), [], closes=True))
         self.transport.close()
+
+
+class _Answered:
+    """Stands where a cycle does, for a request the application never saw."""
+
+    response_complete = True
+    disconnected = False
+    keep_alive = True
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
+
+
+_ANSWERED: Any = _Answered()
+
+
+def _problem_answer(
+    problem: Problem, request_id: str, headers: Iterable[tuple[bytes, bytes]], closes: bool
+) -> bytes:
+    body = problem.body(request_id)
+    named = [
+        *headers,
+        (b"content-type", CONTENT_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *([(b"connection", b"close")] if closes else []),
+    ]
+    head = b"".join(b"%s: %s\r\n" % header for header in named)
+    return b"%s%s\r\n%s" % (STATUS_LINE[problem.status], head, body)
 
 
 def _write_whole(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-from random import getrandbits
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +16,7 @@ from service.body import BodyBudget, ClientGone, linger
 from service.inference_protocol.errors import CONTENT_TYPE as PROTOCOL_CONTENT_TYPE
 from service.inference_protocol.errors import error_body, is_of_protocol
 from service.metrics import Metrics
-from service.problems import CONTENT_TYPE, Problem
+from service.problems import CONTENT_TYPE, Problem, new_request_id
 from service.tokens import Guard
 
 log = logging.getLogger("isoserve.exchange")
@@ -160,4 +159,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and SANE_ID.fullmatch(value):
             return str(value, "ascii")
-    return f"{getrandbits(128):032x}"
+    return new_request_id()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from random import getrandbits
 
 import orjson
 
@@ -54,3 +55,8 @@ class Problem(Exception):
     def body(self, request_id: str) -> bytes:
         """The problem document as JSON."""
         return orjson.dumps(self.as_dict(request_id))
+
+
+def new_request_id() -> str:
+    """A name for a request whose client gave none; unique, not secret, and no system call."""
+    return f"{getrandbits(128):032x}"

@@ -25,7 +25,6 @@ TICKS_A_SWEEP = 5
 def serve_until_stopped(settings: Settings, listener: socket.socket) -> None:
     """Serve; on SIGTERM or SIGINT stop accepting, answer what has begun, and exit with 0."""
     app = create_app(settings)
-    refused = app.metrics.refused_connections
     limits = ConnectionLimits(
         settings.max_connections,
         settings.max_header_bytes,
@@ -34,7 +33,7 @@ def serve_until_stopped(settings: Settings, listener: socket.socket) -> None:
     )
     config = uvicorn.Config(
         app,
-        http=guarded(limits, lambda reason: refused.labels(reason).inc()),
+        http=guarded(limits, app),
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -1,0 +1,111 @@
+"""A generator that does not wait for answers: arrivals at a given rate, as from many strangers.
+
+A closed loop slows down with its server and so never overloads it. Here requests are due at
+exponentially distributed intervals; the time of each counts from when it was due, so that a
+stalled server or generator is not flattered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import cast
+
+import uvloop
+
+
+@dataclass
+class Outcome:
+    """What became of the requests; seconds from when each was due."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    seconds: dict[int, list[float]] = field(default_factory=dict)
+    lost: int = 0
+    offered: int = 0
+
+    def quantile_ms(self, status: int, share: float) -> float:
+        """Milliseconds within which that share of the answers of a status came."""
+        times = sorted(self.seconds.get(status, [0.0]))
+        return 1e3 * times[min(len(times) - 1, int(share * len(times)))]
+
+
+def offer(port: int, path: str, body: bytes, rate: float, seconds: float) -> Outcome:
+    """Offer ``rate`` requests a second for so long, and wait for the last answers."""
+    return uvloop.run(_offer(port, path, body, rate, seconds))
+
+
+async def _offer(port: int, path: str, body: bytes, rate: float, seconds: float) -> Outcome:
+    request = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    loop = asyncio.get_running_loop()
+    outcome, idle = Outcome(), deque[_Connection]()
+    busy: set[_Connection] = set()
+    chance = random.Random(0)
+    due = perf_counter()
+    end = due + seconds
+    while due < end:
+        if (pause := due - perf_counter()) > 0.001:
+            await asyncio.sleep(pause)
+        elif outcome.offered % 32 == 0:
+            await asyncio.sleep(0)  # let answers be read when the generator is behind
+        while idle and idle[-1].closed:
+            idle.pop()
+        if idle:
+            connection = idle.pop()
+        else:
+            connection = _Connection(outcome, idle, busy)
+            await loop.create_connection(lambda made=connection: made, "127.0.0.1", port)
+        connection.ask(request, due)
+        outcome.offered += 1
+        due += chance.expovariate(rate)
+    while busy and perf_counter() < end + 10:
+        await asyncio.sleep(0.05)
+    for connection in [*idle, *busy]:
+        connection.transport.close()
+    outcome.lost += len(busy)
+    return outcome
+
+
+class _Connection(asyncio.Protocol):
+    transport: asyncio.Transport
+
+    def __init__(self, outcome: Outcome, idle: deque[_Connection], busy: set[_Connection]) -> None:
+        self.closed = False
+        self._outcome, self._idle, self._busy = outcome, idle, busy
+        self._due = 0.0
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
+
+    def ask(self, request: bytes, due: float) -> None:
+        """Send one request."""
+        self._due, self._received = due, b""
+        self._busy.add(self)
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, found, body = self._received.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        if len(body) < length:
+            return
+        status = int(head[9:12])
+        self._outcome.statuses[status] += 1
+        times = self._outcome.seconds.setdefault(status, [])
+        times.append(perf_counter() - self._due)
+        self._busy.discard(self)
+        self._idle.append(self)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        self.closed = True
+        if self in self._busy:
+            self._busy.discard(self)
+            self._outcome.lost += 1
