@@ -38,7 +38,9 @@ class Firing:
 
     def episodes(self) -> int:
         """How often it began to fire."""
-        return int((self.active & ~np.roll(self.active, 1)).sum() - (self.active[-1] & self.active[0]))
+        return int(
+            (self.active & ~np.roll(self.active, 1)).sum() - (self.active[-1] & self.active[0])
+        )
 
 
 def model_rules() -> list[Rule]:
@@ -46,7 +48,9 @@ def model_rules() -> list[Rule]:
 
     The alerts that need no statistics (a refused version, no model) are left out.
     """
-    found = [rule for name in ("model.yml", "model_alerts.yml") for rule in _read(RULE_FOLDER / name)]
+    found = [
+        rule for name in ("model.yml", "model_alerts.yml") for rule in _read(RULE_FOLDER / name)
+    ]
     return [rule for rule in found if "isoserve:" in rule.expression or not rule.is_alert]
 
 

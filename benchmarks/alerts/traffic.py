@@ -56,7 +56,9 @@ class Traffic:
         uniform = np.full(len(CLASS_MIX), 1.0 / len(CLASS_MIX))
         accepted = np.zeros((self.steps, len(CLASS_MIX)), np.int64)
         rejected = np.zeros_like(accepted)
-        for counts, of_accepted, of_rejected in zip(bins, (easy, uniform), (hard, uniform), strict=True):
+        for counts, of_accepted, of_rejected in zip(
+            bins, (easy, uniform), (hard, uniform), strict=True
+        ):
             accepted += rng.multinomial(counts[:, rejecting:].sum(axis=1), of_accepted)
             rejected += rng.multinomial(counts[:, :rejecting].sum(axis=1), of_rejected)
         return self._as_metrics(bins[0] + bins[1], accepted, rejected)
@@ -95,7 +97,9 @@ class Traffic:
                 for verdict, counts in verdicts.items()
             },
             "isoserve_predictions_total": {
-                labels(**of_model, verdict=verdict, label=f"class{index}"): counter(counts[:, index])
+                labels(**of_model, verdict=verdict, label=f"class{index}"): counter(
+                    counts[:, index]
+                )
                 for verdict, counts in verdicts.items()
                 for index in range(len(CLASS_MIX))
             },
