@@ -27,6 +27,7 @@ DAY = int(86400 / STEP_SECONDS)
 RATES = (0.1, 1.0, 10.0)
 FOREIGN_SHARES = (0.05, 0.1, 0.2, 0.5)
 RECALLS = (0.3, 0.6, 0.9)
+NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def as_markdown(results: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in results["false_alarms"]:
-        which = ", ".join(f"{name} {value:.2g}" for name, value in row["by_alert"].items()) or "–"
+        which = ", ".join(f"{name} {value:.2g}" for name, value in row["by_alert"].items()) or NONE
         lines.append(
             f"| {row['note']} | {row['images_per_second']:g} | {row['months']} | "
             f"{row['a_month']:.2g} | {row['upper_95']:.2g} | {which} |"
@@ -134,13 +135,13 @@ def as_markdown(results: dict[str, Any]) -> str:
     lines += [
         "",
         "Frames of one scene share verdict, score and class, so 10 frames a scene leave a tenth of",
-        "the evidence the rules believe they have: thin such a stream before it reaches the service,",
-        "or count on the alarms of the last rows.",
+        "the evidence the rules believe they have: thin such a stream before it reaches the",
+        "service, or count on the alarms of the last rows.",
         "",
         "## Minutes from the first foreign image to an alert",
         "",
         "Median, and in brackets what nine of ten runs stay under, of "
-        f"{results['minutes_to_alert'][0]['runs']} runs; – where that many runs had none within a",
+        f"{results['minutes_to_alert'][0]['runs']} runs; {NONE} where that many runs had none within a",
         "day. Recall is the part of the foreign images with a p-value up to 0.05.",
         "",
         "| foreign | recall | images/s | any alert | page |",
@@ -156,9 +157,9 @@ def as_markdown(results: dict[str, Any]) -> str:
 
 def _minutes(found: dict[str, float | None]) -> str:
     median, tail = (
-        "–" if found[name] is None else f"{found[name]:.0f}" for name in ("median", "nine_in_ten")
+        NONE if found[name] is None else f"{found[name]:.0f}" for name in ("median", "nine_in_ten")
     )
-    return f"{median} ({tail})" if median != "–" else "–"
+    return f"{median} ({tail})" if median != NONE else NONE
 
 
 def main() -> None:

@@ -160,7 +160,6 @@ def _matched(op: str, left: Vector, right: Vector, modifier: Any) -> Vector:
     signature = _signature(modifier)
     many = modifier is not None and "ManyToOne" in str(modifier.card)
     include = list(modifier.group_labels or []) if many else []
-    on = _on_labels(modifier)
     one: dict[Labels, Labels] = {}
     for key in right:
         if one.setdefault(signature(key), key) != key:
@@ -174,7 +173,7 @@ def _matched(op: str, left: Vector, right: Vector, modifier: Any) -> Vector:
         if many:
             copied = {(n, v) for n, v in other if n in include}
             out = frozenset({(n, v) for n, v in key if n not in include} | copied)
-        elif on is not None or modifier is not None:
+        elif modifier is not None:
             out = signature(key)
         if out in result:
             raise ValueError(f"several series on the left for {dict(out)}")
@@ -243,13 +242,6 @@ def _matches(matcher: Any, value: str) -> bool:
     if op == "Re":
         return re.fullmatch(matcher.value, value) is not None
     return re.fullmatch(matcher.value, value) is None
-
-
-def _on_labels(modifier: Any) -> Iterable[str] | None:
-    if modifier is None or modifier.matching is None:
-        return None
-    include = str(modifier.matching.type).endswith("Include")
-    return list(modifier.matching.labels) if include else None
 
 
 def _signature(modifier: Any) -> Callable[[Labels], Labels]:

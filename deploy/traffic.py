@@ -1,0 +1,183 @@
+"""Sends what a camera would: usual images, then fog, then foreign objects, and over again.
+
+    python deploy/traffic.py --url http://127.0.0.1:8000 --rate 20 --images FOLDER
+
+Usual images come from FOLDER, which should hold images like those the model was trained on. Where
+there are none, pictures are drawn at random and kept so that the model's p-values on them are
+spread evenly, as they are on usual images: stand-ins that make the dashboards move, not evidence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+log = logging.getLogger("traffic")
+
+SIDE = 64
+STRATA = 20
+A_STRATUM = 8
+SEARCH_SECONDS = 60.0
+MOST_IMAGES = 1000
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+Painter = Callable[[random.Random], Image.Image]
+
+
+def folder_images(folder: Path) -> list[Image.Image]:
+    """Images of a folder and those below it, at most a thousand."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [Image.open(path).convert("RGB") for path in files[:MOST_IMAGES]]
+
+
+def drawing(rng: random.Random) -> Image.Image:
+    """A blurred still life of a few shapes on a gradient."""
+    image = _gradient(rng)
+    draw = ImageDraw.Draw(image)
+    for _ in range(rng.randint(1, 6)):
+        x, y = rng.randint(-10, SIDE), rng.randint(-10, SIDE)
+        box = (x, y, x + rng.randint(5, 50), y + rng.randint(5, 50))
+        shape = rng.choice([draw.ellipse, draw.rectangle])
+        shape(box, fill=_colour(rng))
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 4)))
+    noise = np.random.default_rng(rng.getrandbits(32)).normal(
+        0, rng.uniform(0, 12), (SIDE, SIDE, 3)
+    )
+    return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
+
+
+def mixture(rng: random.Random, kept: list[Image.Image]) -> Image.Image:
+    """Two of the kept pictures laid over each other: near to what the model took for usual."""
+    first, second = rng.choice(kept), rng.choice(kept)
+    return Image.blend(first, second, rng.uniform(0.1, 0.4))
+
+
+def foreign(rng: random.Random) -> Image.Image:
+    """What no camera of this kind was trained on: noise, chequers or stripes."""
+    pixels = np.random.default_rng(rng.getrandbits(32))
+    kind = rng.choice(["noise", "chequers", "stripes"])
+    if kind == "noise":
+        return Image.fromarray(pixels.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
+    step = rng.randint(2, 9)
+    rows, columns = np.indices((SIDE, SIDE)) // step
+    mask = (rows + (columns if kind == "chequers" else 0)) % 2
+    colours = pixels.integers(0, 256, (2, 3), dtype=np.uint8)
+    return Image.fromarray(colours[mask])
+
+
+def fogged(image: Image.Image, rng: random.Random) -> Image.Image:
+    """The image behind mist: paler towards the top, and soft."""
+    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(image.width / 32)), dtype=np.float32)
+    density = np.linspace(rng.uniform(0.75, 0.95), rng.uniform(0.5, 0.75), image.height)
+    mist = rng.uniform(190, 230)
+    mixed = pixels + density[:, None, None] * (mist - pixels)
+    return Image.fromarray(mixed.astype(np.uint8))
+
+
+class Sender:
+    """Posts images at a steady rate, on one connection."""
+
+    def __init__(self, url: str, rate: float) -> None:
+        self._client = httpx.Client(base_url=url, timeout=10)
+        self._pause = 1.0 / rate
+        self._next = time.monotonic()
+
+    def wait_until_ready(self) -> None:
+        """Return once a model serves."""
+        while True:
+            try:
+                if self._client.get("/healthz/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(1)
+
+    def p_value(self, image: Image.Image) -> float | None:
+        """The model's p-value, None where the service did not answer with one."""
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        try:
+            answer = self._client.post("/v1/predict", content=file.getvalue())
+        except httpx.TransportError as error:
+            log.warning("no answer: %s", error)
+            return None
+        return float(answer.json()["ood"]["p_value"]) if answer.status_code == 200 else None
+
+    def send(self, image: Image.Image) -> None:
+        """One image, not before its time has come."""
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        self._next = max(self._next, time.monotonic() - 1.0) + self._pause
+        self.p_value(image)
+
+
+def stand_ins(sender: Sender, rng: random.Random) -> list[Image.Image]:
+    """Drawn pictures, equally many in each twentieth of the p-values as far as they are found."""
+    strata: list[list[Image.Image]] = [[] for _ in range(STRATA)]
+    until = time.monotonic() + SEARCH_SECONDS
+    while time.monotonic() < until and min(map(len, strata)) < A_STRATUM:
+        kept = [image for stratum in strata[STRATA // 2 :] for image in stratum]
+        image = mixture(rng, kept) if kept and rng.random() < 0.5 else drawing(rng)
+        p_value = sender.p_value(image)
+        if p_value is None:
+            continue
+        stratum = strata[min(int(p_value * STRATA), STRATA - 1)]
+        if len(stratum) < A_STRATUM:
+            stratum.append(image)
+    found = [len(stratum) for stratum in strata]
+    log.info("stand-ins by twentieth of the p-value: %s", found)
+    return [image for stratum in strata for image in stratum]
+
+
+def main() -> None:
+    """Run until stopped."""
+    parser = argparse.ArgumentParser(description="Usual images, then fog, then foreign objects.")
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--rate", type=float, default=20.0, help="images a second")
+    parser.add_argument("--images", type=Path, default=Path("/images"))
+    parser.add_argument("--seconds", type=float, default=120.0, help="length of each phase")
+    parser.add_argument("--rounds", type=int, default=0, help="0: without end")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    rng = random.Random(0)
+    sender = Sender(given.url, given.rate)
+    sender.wait_until_ready()
+    usual = folder_images(given.images) or stand_ins(sender, rng)
+    if not usual:
+        raise SystemExit(f"no images in {given.images} and none found that the model accepts")
+    phases: list[tuple[str, Painter]] = [
+        ("usual images", lambda rng: rng.choice(usual)),
+        ("fog", lambda rng: fogged(rng.choice(usual), rng)),
+        ("usual images", lambda rng: rng.choice(usual)),
+        ("foreign objects", foreign),
+    ]
+    done = 0
+    while not given.rounds or done < given.rounds:
+        for name, paint in phases:
+            log.info("%s for %g s at %g images/s", name, given.seconds, given.rate)
+            until = time.monotonic() + given.seconds
+            while time.monotonic() < until:
+                sender.send(paint(rng))
+        done += 1
+
+
+def _gradient(rng: random.Random) -> Image.Image:
+    ends = np.array([_colour(rng), _colour(rng)], dtype=np.float32)
+    along = np.linspace(0, 1, SIDE)[:, None, None]
+    ramp = np.broadcast_to(ends[0] + along * (ends[1] - ends[0]), (SIDE, SIDE, 3))
+    return Image.fromarray(ramp.astype(np.uint8)).rotate(rng.choice([0, 90, 180, 270]))
+
+
+def _colour(rng: random.Random) -> tuple[int, int, int]:
+    return rng.randrange(256), rng.randrange(256), rng.randrange(256)
+
+
+if __name__ == "__main__":
+    main()

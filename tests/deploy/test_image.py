@@ -1,0 +1,86 @@
+"""The Dockerfile, and that the list of packages is the project's."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from deploy_tools import DEPLOY, ROOT, run_tool
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def stages() -> dict[str, str]:
+    """Stage name -> its lines."""
+    parts = re.split(r"^FROM .* AS (\S+)$", DOCKERFILE, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_hadolint_finds_nothing() -> None:
+    result = run_tool("hadolint", ROOT / "Dockerfile")
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("ARG BASE_IMAGE=python:3.11-slim-bookworm\n", "FROM python:latest\nARG BASE_IMAGE\n"),
+        ("# hadolint ignore=DL3008\n", ""),
+        ("WORKDIR /source\n", "WORKDIR source\n"),
+    ],
+)
+def test_hadolint_finds_a_planted_mistake(tmp_path: Path, right: str, wrong: str) -> None:
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE.replace(right, wrong))
+    assert DOCKERFILE.count(right)
+    assert run_tool("hadolint", tmp_path / "Dockerfile").returncode != 0
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_each_target_runs_as_nobody_and_knows_its_health(target: str) -> None:
+    stage = stages()[target]
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", stage, re.MULTILINE)
+    assert "HEALTHCHECK" in stage
+    assert "curl" not in stage
+    assert "ORT_DISABLE_TELEMETRY=1" in stage
+    assert "COPY model_repository /models" in stage
+
+
+def test_the_default_target_is_the_processor() -> None:
+    assert list(stages())[-1] == "cpu"
+
+
+def test_every_dependency_of_the_project_is_pinned_and_torch_is_not_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {_name(requirement) for requirement in project["dependencies"]}
+    pins = [
+        line
+        for line in (DEPLOY / "requirements.txt").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+!-]+", pin) for pin in pins)
+    pinned = {_name(pin) for pin in pins}
+    assert wanted <= pinned, f"run deploy/pin: {wanted - pinned} are not pinned"
+    assert not pinned & {"torch", "torchvision", "onnx", "scipy", "matplotlib"}
+
+
+def test_what_the_dockerfile_copies_passes_the_ignore_file() -> None:
+    allowed = [
+        line[1:].removesuffix("/**")
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    ]
+    copied = [
+        source
+        for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    ]
+    assert copied
+    assert set(copied) == set(allowed)
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[\w.-]+", requirement)
+    assert found
+    return re.sub(r"[-_.]+", "-", found[0]).lower()

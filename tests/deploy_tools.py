@@ -1,0 +1,47 @@
+"""The programs that read what we deploy; a test that needs one that is absent is skipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+RULES = DEPLOY / "prometheus" / "rules"
+
+
+def tool(name: str) -> str:
+    """Path of a program beside this Python or on the path."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which(name, path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
+    if found is None:
+        pytest.skip(f"{name} is not installed; deploy/check installs it or says how")
+    return found
+
+
+def run_tool(name: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; its exit status is the caller's to look at."""
+    command = [tool(name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def rules() -> list[dict[str, Any]]:
+    """Every rule, recording or alerting, in the order of files and groups."""
+    return [
+        rule
+        for path in sorted(RULES.glob("*.yml"))
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+
+
+def alerts() -> list[dict[str, Any]]:
+    """The alerting rules."""
+    return [rule for rule in rules() if "alert" in rule]
