@@ -54,7 +54,6 @@ TRAIN_PACKAGES = frozenset(
         "onnx",
         "onnxscript",
         "pytorch_ood",
-        "safetensors",
         "scipy",
         "sklearn",
         "torch",

@@ -1,0 +1,44 @@
+"""The README names each dependency, links to files that exist, and shows a real answer."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=;]", requirement)[0] for requirement in requirements}
+
+
+def _listed(heading: str) -> set[str]:
+    table = README.split(heading)[1].split("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:] if "|" in line]
+    return {name.strip() for row in rows for name in row.split(",")}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert _listed("| package | what it is for |") == _names(project["dependencies"])
+    assert _listed("| `[train]` | what it is for |") == _names(
+        project["optional-dependencies"]["train"]
+    )
+
+
+def test_links_lead_to_files() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_every_document_is_linked() -> None:
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"docs/{page.name}" in README or page.name in (ROOT / "docs/operations.md").read_text(), page.name
+
+
+def test_the_answer_shown_is_a_verdict() -> None:
+    shown = README.split("```json\n")[1].split("```")[0]
+    answer = json.loads(shown)
+    assert answer.keys() == {"id", "model", "version", "prediction", "top_k", "ood"}
+    assert answer["ood"]["is_ood"] == (answer["ood"]["p_value"] <= answer["ood"]["alpha"])
