@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.card import InputSpec
 from models.classifier import Classifier
 from models.errors import InputError
 from models.heads import IsoMax2Head
-from models.scores import entropic_score
 from training.augment import crop_and_flip
 from training.baselines.acet import (
     largest_log_probability,
@@ -32,12 +29,18 @@ from training.baselines.acet import (
     noise_images,
     split_logits,
 )
+from training.batches import (
+    ResidentImages,
+    channel_statistics,
+    epoch_batches,
+    mixed_seed,
+    normalise,
+)
 from training.checkpoint import Checkpoint
 from training.data import LabelledImages, held_out_count, hold_out
 from training.progress import Progress
 from training.recipe import Recipe
-
-_RESIDENT_BYTES = 4 << 30
+from training.tally import Tally
 
 
 def fit(
@@ -71,7 +74,7 @@ def fit(
         classifier.compile()
     model, fabric_optimizer = fabric.setup(classifier, optimizer)
     epoch_of = _Epoch(fabric, recipe, classifier, model, fabric_optimizer, checkpoint)
-    resident = _Images(fabric, training)
+    resident = ResidentImages(fabric, training)
     with Progress(recipe, len(training), enabled=fabric.is_global_zero) as progress:
         progress.resume(checkpoint.epoch)
         for epoch in range(checkpoint.epoch, recipe.epochs):
@@ -122,21 +125,14 @@ def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.SGD:
     return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
 
 
-def normalise(pixels: Tensor, checkpoint: Checkpoint) -> Tensor:
-    """uint8 [N, 3, H, W] -> float32, (pixels / 255 - mean) / std a channel."""
-    mean = torch.tensor(checkpoint.mean, device=pixels.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(checkpoint.std, device=pixels.device).view(1, 3, 1, 1) * 255
-    return (pixels.float() - mean) / std
-
-
 @torch.no_grad()
 def evaluate_split(
     fabric: Fabric, model: nn.Module, images: LabelledImages, checkpoint: Checkpoint
 ) -> dict[str, float]:
     """Loss, accuracy and mean entropy on a split; every process takes the same images."""
     model.eval()
-    tally = _Tally(fabric)
-    resident = _Images(fabric, images)
+    tally = Tally(fabric)
+    resident = ResidentImages(fabric, images)
     for start in range(0, len(images), 256):
         indices = np.arange(start, min(start + 256, len(images)))
         pixels, targets = resident.batch(indices)
@@ -160,21 +156,21 @@ class _Epoch:
         self.fabric, self.recipe, self.classifier = fabric, recipe, classifier
         self.model, self.optimizer, self.checkpoint = model, optimizer, checkpoint
 
-    def train(self, images: _Images, epoch: int, progress: Progress) -> dict[str, float]:
+    def train(self, images: ResidentImages, epoch: int, progress: Progress) -> dict[str, float]:
         recipe, fabric = self.recipe, self.fabric
-        torch.manual_seed(_mix(recipe.seed, epoch, fabric.global_rank))  # dropout
+        torch.manual_seed(mixed_seed(recipe.seed, epoch, fabric.global_rank))  # dropout
         self.model.train()
-        tally, began = _Tally(fabric), time.perf_counter()
-        batches = list(_batches(len(images), recipe, epoch))
+        tally, began = Tally(fabric), time.perf_counter()
+        batches = list(epoch_batches(len(images), recipe, epoch))
         for step, indices in enumerate(batches):
             self._set_learning_rate((epoch + step / len(batches)) / recipe.epochs)
-            generator = torch.Generator().manual_seed(_mix(recipe.seed, epoch, step))
+            generator = torch.Generator().manual_seed(mixed_seed(recipe.seed, epoch, step))
             mine = slice(fabric.global_rank, None, fabric.world_size)
             pixels, targets = images.batch(indices)
             pixels = crop_and_flip(pixels, generator, recipe.flip)[mine]
             targets = targets[mine]
             if recipe.acet_steps:
-                generator.manual_seed(_mix(recipe.seed, epoch, step, 1 + fabric.global_rank))
+                generator.manual_seed(mixed_seed(recipe.seed, epoch, step, 1 + fabric.global_rank))
                 noise = self._confident_noise(pixels, generator)
                 both = torch.cat([normalise(pixels, self.checkpoint), noise])
                 logits, on_noise = split_logits(self.model(both), len(targets))
@@ -216,59 +212,6 @@ class _Epoch:
             group["lr"] = group["initial_lr"] * factor
 
 
-class _Images:
-    """Pixels as a channels-last tensor, on the accelerator where they fit."""
-
-    def __init__(self, fabric: Fabric, images: LabelledImages) -> None:
-        self.device = fabric.device
-        self.pixels = torch.from_numpy(images.pixels)
-        self.labels = torch.from_numpy(images.labels)
-        if self.device.type == "cuda" and images.pixels.nbytes < _RESIDENT_BYTES:
-            self.pixels, self.labels = self.pixels.to(self.device), self.labels.to(self.device)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """uint8 [B, 3, H, W] in channels-last memory and int64 [B]."""
-        chosen = torch.from_numpy(indices).to(self.pixels.device)
-        pixels = self.pixels[chosen].to(self.device).permute(0, 3, 1, 2)
-        return pixels, self.labels[chosen].to(self.device)
-
-
-class _Tally:
-    """Running means over images, summed over processes when read."""
-
-    def __init__(self, fabric: Fabric) -> None:
-        self.fabric = fabric
-        self.sums = torch.zeros(4, dtype=torch.float64, device=fabric.device)
-
-    def add(self, loss: Tensor, logits: Any, targets: Tensor) -> None:
-        count = len(targets)
-        correct = (logits.cold_logits.argmax(dim=1) == targets).sum()
-        entropy = -entropic_score(logits.score_logits.detach()).sum()
-        self.sums += torch.stack(
-            [loss.detach() * count, correct.to(loss), entropy, torch.tensor(float(count)).to(loss)]
-        ).to(self.sums)
-
-    def means(self) -> dict[str, float]:
-        sums = self.fabric.all_reduce(self.sums.clone(), reduce_op="sum")
-        loss, correct, entropy, count = torch.as_tensor(sums).tolist()
-        return {"loss": loss / count, "accuracy": correct / count, "entropy": entropy / count}
-
-
-def _batches(count: int, recipe: Recipe, epoch: int) -> Iterator[NDArray[np.int64]]:
-    # A last batch of one image would break batch normalisation, so the rest is dropped.
-    order = np.random.default_rng([recipe.seed, epoch]).permutation(count)
-    size = min(recipe.batch_size, count)
-    for start in range(0, count - size + 1, size):
-        yield order[start : start + size]
-
-
-def _mix(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:
     training, _ = split(images, recipe)
     mean, std = channel_statistics(training.pixels)
@@ -288,21 +231,6 @@ def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:
         weights={},
         optimizer={},
     )
-
-
-def channel_statistics(pixels: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation a channel in [0, 1] units, over uint8 [N, H, W, 3]."""
-    levels = np.arange(256) / 255
-    means, stds = [], []
-    for channel in range(3):
-        counts = np.zeros(256)
-        for chunk in np.array_split(pixels, max(1, len(pixels) // 10_000)):
-            counts += np.bincount(chunk[..., channel].ravel(), minlength=256)
-        mean = float((counts * levels).sum() / counts.sum())
-        variance = float((counts * (levels - mean) ** 2).sum() / counts.sum())
-        means.append(round(mean, 4))
-        stds.append(max(round(variance**0.5, 4), 1 / 255))
-    return means, stds
 
 
 def _matching(found: Checkpoint, wanted: Checkpoint) -> Checkpoint:

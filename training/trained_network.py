@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.batches import normalise
 from training.checkpoint import Checkpoint
-from training.fit import normalise
 
 Pixels = NDArray[np.uint8]
 """[N, H, W, 3], RGB."""

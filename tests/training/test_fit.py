@@ -15,9 +15,10 @@ from lightning_fabric import Fabric
 from models.card import InputSpec
 from models.classifier import build_classifier
 from models.errors import InputError
+from training.batches import channel_statistics
 from training.checkpoint import FILE_NAME, Checkpoint
 from training.data import LabelledImages, load_images
-from training.fit import channel_statistics, fit, make_optimizer
+from training.fit import fit, make_optimizer
 from training.recipe import Recipe
 
 

@@ -1,0 +1,28 @@
+"""The embedded model is what its page says, and as good as the project asks."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from service.engine import load_model, read_model_bytes
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "model_repository" / "cifar10" / "1" / "model.onnx"
+
+
+def test_the_page_is_the_card() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "default_model_page.py"))
+    assert (ROOT / "docs" / "default-model.md").read_text() == page["default_model_page"]()
+
+
+def test_the_model_is_small_and_good_enough() -> None:
+    content = read_model_bytes(MODEL, 12_000_000)
+    card = load_model("cifar10", 1, content, 1, 1).card
+    test = next(part for part in card.held_out if part.split == "test")
+    assert test.n == 10_000
+    assert test.accuracy >= 0.88
+    assert 0.04 <= test.rejected <= 0.06
+    tiny = next(row for row in card.evaluation if row.out_distribution == "tinyimagenet")
+    assert tiny.auroc >= 0.85
+    assert card.calibration.n == pytest.approx(5000)
