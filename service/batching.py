@@ -86,6 +86,7 @@ class MicroBatcher:
         self._depth = 0
         self._idle: list[int] = []
         self._free = 0
+        self._let_in = 0
         self._stopping = self._closed = False
         self._wake = [threading.Lock() for _ in range(slots)]
         for lock in self._wake:
@@ -123,16 +124,26 @@ class MicroBatcher:
             self._wake[slot].release()
 
     def refusal(self) -> Refused | None:
-        """Whether one image more would be refused now; counts it, as :meth:`submit` would."""
-        if not self._admission.limit_met(self._depth, 1):
-            return None
-        try:
-            with self._lock:
-                self._admission.admit(self._depth, 1)
-        except Refused as refusal:
-            self._metrics.shed.labels(refusal.limit).inc()
-            return refusal
+        """Why one image more would be refused now, if it would be; on the event loop.
+
+        A loop that has fallen behind reads many requests before it runs any: those let in
+        here in this round count as waiting, or all of them would be.
+        """
+        waiting = self._depth + self._let_in
+        if self._admission.limit_met(waiting, 1):
+            try:
+                with self._lock:
+                    self._admission.admit(waiting, 1)
+            except Refused as refusal:
+                self._metrics.shed.labels(refusal.limit).inc()
+                return refusal
+        if not self._let_in:
+            self._loop.call_soon(self._next_round)
+        self._let_in += 1
         return None
+
+    def _next_round(self) -> None:
+        self._let_in = 0
 
     def close(self) -> None:
         """Let the slots finish what waits, then end them; blocks until they have."""

@@ -25,11 +25,21 @@ class Outcome:
     seconds: dict[int, list[float]] = field(default_factory=dict)
     lost: int = 0
     offered: int = 0
+    late: list[float] = field(default_factory=list)
+    """Seconds from when each request was due to when the generator sent it."""
 
     def quantile_ms(self, status: int, share: float) -> float:
         """Milliseconds within which that share of the answers of a status came."""
-        times = sorted(self.seconds.get(status, [0.0]))
-        return 1e3 * times[min(len(times) - 1, int(share * len(times)))]
+        return _quantile_ms(self.seconds.get(status, []), share)
+
+    def late_ms(self, share: float) -> float:
+        """Milliseconds that the generator itself was late, at that quantile."""
+        return _quantile_ms(self.late, share)
+
+
+def _quantile_ms(seconds: list[float], share: float) -> float:
+    times = sorted(seconds) or [0.0]
+    return 1e3 * times[min(len(times) - 1, int(share * len(times)))]
 
 
 def offer(port: int, path: str, body: bytes, rate: float, seconds: float) -> Outcome:
@@ -60,6 +70,7 @@ async def _offer(port: int, path: str, body: bytes, rate: float, seconds: float)
         else:
             connection = _Connection(outcome, idle, busy)
             await loop.create_connection(lambda made=connection: made, "127.0.0.1", port)
+        outcome.late.append(perf_counter() - due)
         connection.ask(request, due)
         outcome.offered += 1
         due += chance.expovariate(rate)

@@ -68,6 +68,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
         "lost": outcome.lost,
         "p50_ms": outcome.quantile_ms(200, 0.5),
         "p99_ms": outcome.quantile_ms(200, 0.99),
+        "generator_late_p99_ms": outcome.late_ms(0.99),
         "refusal_p99_ms": outcome.quantile_ms(429, 0.99),
     }
 
