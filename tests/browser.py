@@ -28,7 +28,7 @@ EXPECTED_NOISE = "Failed to load resource"
 def browser() -> Iterator[Browser]:
     """Headless Chromium; the test is skipped where it or Playwright is not installed."""
     api = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is missing: pip install 'isoserve[e2e]'"
+        "playwright.sync_api", reason="Playwright is missing: pip install 'isoserve[dev]'"
     )
     if CHROMIUM is None:
         pytest.skip("no 'chromium' on the path: install it, or name it in ISOSERVE_CHROMIUM")

@@ -35,7 +35,7 @@ def themed(browser: Browser, request: pytest.FixtureRequest) -> Iterator[tuple[P
 def violations(page: Page) -> list[str]:
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright",
-        reason="axe-core is missing: pip install 'isoserve[e2e]'",
+        reason="axe-core is missing: pip install 'isoserve[dev]'",
     )
     found = axe.Axe().run(page).response["violations"]
     return [f"{v['id']}: {v['help']}: {n['target']}" for v in found for n in v["nodes"]]
