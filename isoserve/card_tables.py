@@ -22,7 +22,10 @@ def fact_lines(card: ModelCard) -> list[tuple[str, str]]:
     """What the card says in single values, as (name, words)."""
     calibration, data = card.calibration, card.data
     lines = [
-        ("network", f"{card.network}, {card.loss} head, {card.parameters:,} parameters"),
+        (
+            "network",
+            f"{card.network}, {card.precision}, {card.loss} head, {card.parameters:,} parameters",
+        ),
         ("input", f"{card.input.width} x {card.input.height} RGB, {card.input.resize}"),
         ("classes", f"{len(card.classes)}: {', '.join(card.classes)}"),
         ("trained on", f"{data.name}, {data.training_images:,} images (seed {card.seed})"),

@@ -25,6 +25,10 @@ COMMANDS = {
         "training.cli:evaluate",
         "Evaluate MODEL_FILE on SOURCE's test images and against out-distributions.",
     ),
+    "quantize": (
+        "training.quantize_cli:quantize",
+        "Make an int8 version of MODEL_FILE, calibrated on IMAGES_FOLDER/CLASS/*.",
+    ),
     "predict": (
         "isoserve.predict:predict",
         "Say of each image what it shows and whether the model knows such images.",

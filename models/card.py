@@ -112,6 +112,9 @@ class ModelCard(_Part):
     classes: list[str] = Field(min_length=2, description="Class names, by output index.")
     input: InputSpec
     network: str = Field(description="Backbone name, as the registry of networks knows it.")
+    precision: Literal["float32", "int8"] = Field(
+        "float32", description="Arithmetic of the backbone; the head's is always float32."
+    )
     parameters: int = Field(ge=1, description="Learned parameters, head included.")
     loss: Literal["softmax", "isomax", "isomax+", "isomax2"]
     data: DataSummary

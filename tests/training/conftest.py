@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from isoserve.cli import cli
 from training.recipe import Recipe
 
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
@@ -57,3 +59,19 @@ QUICK = Recipe(
 @pytest.fixture(scope="session")
 def quick() -> Recipe:
     return QUICK
+
+
+@pytest.fixture(scope="session")
+def run(colours: Path, quick: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``isoserve train`` wrote; shared, so tests must not change it."""
+    output = tmp_path_factory.mktemp("runs") / "colours"
+    flags = []
+    for name, value in quick.model_dump(exclude_defaults=True).items():
+        flags += ["--" + name.replace("_", "-"), str(value)]
+    licence = ["--licence", "CC0-1.0", "--note", "drawn"]
+    words = ["train", colours, "--output", output, *flags, *licence]
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    assert "180 images of 3 classes" in result.output
+    assert "epoch 2/2  loss" in result.output
+    return output

@@ -24,20 +24,6 @@ def _refused(*words: object) -> str:
     return result.output
 
 
-@pytest.fixture(scope="module")
-def run(colours: Path, quick: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("runs") / "colours"
-    flags = []
-    for name, value in quick.model_dump(exclude_defaults=True).items():
-        flags += ["--" + name.replace("_", "-"), str(value)]
-    licence = ["--licence", "CC0-1.0", "--note", "drawn"]
-    result = _isoserve("train", colours, "--output", output, *flags, *licence)
-    assert result.exit_code == 0, result.output
-    assert "180 images of 3 classes" in result.output
-    assert "epoch 2/2  loss" in result.output
-    return output
-
-
 def test_the_card_tells_how_the_model_was_made(run: Path, quick: Recipe) -> None:
     _, card = read_model(run / "model.onnx")
     assert (card.network, card.loss, card.seed) == (quick.network, "isomax2", quick.seed)
