@@ -7,6 +7,8 @@ bin := $(VENV)/bin
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 export ORT_DISABLE_TELEMETRY = 1
+# The tests train tiny networks, which several threads only slow down.
+test: export OMP_NUM_THREADS = 1
 
 .PHONY: serve test lint constraints clean
 
