@@ -1,4 +1,7 @@
-"""The programs that read what we deploy; a test that needs one that is absent is skipped."""
+"""The programs that read what we deploy.
+
+A test that needs one that is absent is skipped, or fails where CHECK_EVERYTHING is set.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ def tool(name: str) -> str:
     beside = str(Path(sys.executable).parent)
     found = shutil.which(name, path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
     if found is None:
-        pytest.skip(f"{name} is not installed; deploy/check installs it or says how")
+        give_up = pytest.fail if os.environ.get("CHECK_EVERYTHING") else pytest.skip
+        give_up(f"{name} is not installed; deploy/check installs it or says so")
     return found
 
 

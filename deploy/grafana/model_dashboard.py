@@ -27,8 +27,8 @@ def rejected_share() -> Panel:
     return lines(
         "Rejected share",
         "Part of the images of the last 30 minutes that were out-of-distribution, and the lower "
-        "end of its interval, which is what the alerts compare. Alpha is what genuine images give; a "
-        "ticket or a page comes where the lower end stays above its limit.",
+        "end of its interval, which is what the alerts compare. Alpha is what genuine images "
+        "give; a ticket or a page comes where the lower end stays above its limit.",
         "percentunit",
         Query(f"isoserve:rejected:share{{{OF_WINDOW}}}", f"{NAMED} share"),
         Query(f"isoserve:rejected:lower{{{OF_WINDOW}}}", f"{NAMED} at least"),
@@ -46,8 +46,8 @@ def p_values() -> Panel:
     return bars(
         "p-values against uniform",
         "For each bucket of p-values in the last 30 minutes: how many images there are for each "
-        "one that genuine traffic would put there. 1 everywhere is genuine; a long bar at the top is "
-        "foreign images; the whole leaning up is images that all score a little worse.",
+        "one that genuine traffic would put there. 1 everywhere is genuine; a long bar at the "
+        "top is foreign images; the whole leaning up is images that all score a little worse.",
         "none",
         Query(
             f"sum by (le) (isoserve:p_value:share{{{OF_WINDOW}}})"
