@@ -12,6 +12,7 @@ of times. Every failure is an :class:`isoserve.failures.IsoserveError` that name
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +23,6 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import anyio
 import httpx
 
 from isoserve.answers import ModelInfo, Problem, Verdict
@@ -160,7 +160,7 @@ class Client:
 
 
 class AsyncClient:
-    """:class:`Client` for asyncio and trio: the same methods, awaited."""
+    """:class:`Client` for asyncio: the same methods, awaited."""
 
     def __init__(
         self, url: str, *, patience: Patience = Patience(), http: httpx.AsyncClient | None = None
@@ -180,7 +180,7 @@ class AsyncClient:
     ) -> Verdict:
         """As :meth:`Client.predict`; files are read in a thread."""
         params = _params(model, version, top_k, alpha)
-        body = await anyio.to_thread.run_sync(image_bytes, image)
+        body = await asyncio.to_thread(image_bytes, image)
         response = await self._send("POST", "/v1/predict", params, content=body)
         return _answer(response, Verdict.parse)
 
@@ -197,7 +197,7 @@ class AsyncClient:
         params = _params(model, version, top_k, alpha)
         groups = chunks(map(image_bytes, images), REQUEST_IMAGES, REQUEST_BYTES)
         results: list[Verdict | Problem] = []
-        while group := await anyio.to_thread.run_sync(_next, groups):
+        while group := await asyncio.to_thread(_next, groups):
             response = await self._send("POST", "/v1/predict/batch", params, files=_form(group))
             results += _answer(response, _parse_batch)
         return results
@@ -232,7 +232,7 @@ class AsyncClient:
             wait = self._patience.wait(response, attempt)
             if wait is None:
                 break
-            await anyio.sleep(wait)
+            await asyncio.sleep(wait)
         return response
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import subprocess
@@ -11,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
-import anyio
 import httpx
 import pytest
 from conftest import RunningServer, colour
@@ -136,14 +136,12 @@ def test_a_batch_of_any_size_comes_back_in_order_with_its_problems(server: Runni
 def test_the_async_client_gives_the_same_answers(server: RunningServer) -> None:
     async def ask() -> tuple[Verdict, list[Verdict | Problem], str]:
         async with AsyncClient(server.url) as client:
-            async with anyio.create_task_group() as group:
-                for _ in range(8):
-                    group.start_soon(client.predict, RED)
+            await asyncio.gather(*(client.predict(RED) for _ in range(8)))
             batch = await client.predict_batch([RED, b"junk"] * 20)
             models = await client.models()
             return await client.predict(RED), batch, models[0].name
 
-    verdict, batch, name = anyio.run(ask)
+    verdict, batch, name = asyncio.run(ask())
     with Client(server.url) as client:
         expected = client.predict(RED)
     assert dataclasses.replace(verdict, id="") == dataclasses.replace(expected, id="")
@@ -241,7 +239,7 @@ def test_a_server_that_is_not_there_is_unreachable() -> None:
             await client.models()
 
     with pytest.raises(Unreachable):
-        anyio.run(ask)
+        asyncio.run(ask())
 
 
 def test_what_is_no_image_here_is_a_type_error_that_says_what_would_be() -> None:
