@@ -1,1 +1,1 @@
-"""Serving measured against the bare network and against other servers; see ``README.md``."""
+"""Serving measured against the bare network and against other servers; see ``README.md`` here."""

@@ -18,7 +18,7 @@ import httpx
 
 from service.cores import usable_cores
 
-START_SECONDS = 90
+START_SECONDS = 40
 
 
 @dataclass(frozen=True)

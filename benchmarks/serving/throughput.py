@@ -72,10 +72,13 @@ def write_image(path: Path, side: int = 32, quality: int = 90) -> Path:
 def _measure(model: Path, image: Path, rivals: list[Any], given: argparse.Namespace) -> Any:
     rounds = []
     with ExitStack() as stack:
-        servers = [
-            stack.enter_context(running(candidate, model, image))
-            for candidate in (ISOSERVE, *rivals)
-        ]
+        servers, absent = [stack.enter_context(running(ISOSERVE, model, image))], []
+        for rival in rivals:
+            try:
+                servers.append(stack.enter_context(running(rival, model, image)))
+            except RuntimeError as error:
+                print(f"left out: {error}", flush=True)
+                absent.append(rival.name)
         for server in servers:
             drive(server.port, server.candidate.path, image, 8, 1)  # warm
         for number in range(given.rounds):
@@ -87,6 +90,7 @@ def _measure(model: Path, image: Path, rivals: list[Any], given: argparse.Namesp
         "bare_images_per_second": median(r["bare"]["images_per_second"] for r in rounds),
         "bare_decode_and_run_ms": median(r["bare"]["decode_and_run_ms"] for r in rounds),
         "memory_mb": memory,
+        "did_not_start": absent,
         "servers": {name: _summary([r[name] for r in rounds]) for name in names},
         "rounds": rounds,
     }
@@ -163,6 +167,8 @@ def _markdown(result: dict[str, Any]) -> str:
             errors = sum(load["errors"] for load in loads.values())
             cells += [str(errors), f"{network['memory_mb'][server]:.0f}"]
             lines.append(f"| {server} | {' | '.join(cells)} |")
+        if network["did_not_start"]:
+            lines += ["", f"Installed, but did not start: {', '.join(network['did_not_start'])}."]
         lines.append("")
     return "\n".join(lines)
 
