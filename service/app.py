@@ -129,6 +129,9 @@ class Application:
         if self.review is not None:
             batcher.keeper = self.review.keeper()
         self.repository.start()
+        # A worker that returns shares the socket with others, which have models to answer with.
+        while settings.workers > 1 and not self.repository.scanned:
+            await asyncio.sleep(0.02)
         try:
             yield
         finally:
