@@ -22,6 +22,7 @@ from service.cores import usable_cores
 from service.exchange import OTHER_ROUTE, Exchanges
 from service.images import ImageLimits
 from service.inference_protocol.errors import is_of_protocol
+from service.inference_protocol.inference import Inference
 from service.inference_protocol.openapi import describe_inference_protocol
 from service.metrics import Metrics
 from service.openapi import describe_predict
@@ -55,7 +56,8 @@ class Application:
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
         self.review = open_review(settings, self.repository, self.metrics)
-        self.protocol = InferenceProtocol(settings, self.repository, self.predict)
+        self.inference = Inference(settings, self.repository, self.predict)
+        self.protocol = InferenceProtocol(settings, self.inference)
         self.api = self._fastapi()
         self._exchanges = Exchanges(
             self._dispatch,

@@ -74,7 +74,9 @@ class Exchanges:
 
         try:
             if self._guard is not None and not self._guard.lets_in(scope):
-                await send_problem(_unauthorised(), request_id, send_with_id, receive)
+                await send_problem(
+                    _unauthorised(), request_id, send_with_id, receive, path=scope["path"]
+                )
                 return
             await self._app(scope, receive, send_with_id)
         except ClientGone:

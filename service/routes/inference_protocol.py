@@ -15,13 +15,11 @@ from typing import Any, NamedTuple
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from service.batching import Job
 from service.body import BodyLimits, read_body
-from service.engine import Outputs, Pixels
 from service.exchange import send_body, send_problem
-from service.images import InvalidImage
-from service.inference_protocol.answers import Row, write_answer
+from service.inference_protocol.answers import write_answer
 from service.inference_protocol.compression import decompress
+from service.inference_protocol.inference import Inference
 from service.inference_protocol.metadata import (
     model_config,
     model_metadata,
@@ -30,14 +28,10 @@ from service.inference_protocol.metadata import (
 )
 from service.inference_protocol.requests import (
     InferenceRequest,
-    RequestLimits,
-    RequestReader,
     object_of,
     read_header_length,
 )
 from service.problems import Problem
-from service.repository import Repository
-from service.routes.predict import PredictRoutes, unless_gone
 from service.settings import Settings
 from service.verdicts import as_json
 from service.versions import Served
@@ -85,14 +79,10 @@ class Route(NamedTuple):
 class InferenceProtocol:
     """The ASGI application of everything under ``/v2``."""
 
-    def __init__(self, settings: Settings, repository: Repository, predict: PredictRoutes) -> None:
-        self._repository = repository
-        self._predict = predict
-        self._alpha = settings.alpha
-        self._management = settings.management
+    def __init__(self, settings: Settings, inference: Inference) -> None:
+        self._inference = inference
         self._body = BodyLimits(settings.max_batch_body_bytes, settings.body_seconds)
         self._small_body = BodyLimits(MANAGEMENT_BODY_BYTES, settings.body_seconds)
-        self._limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
         self.routes = [
             _route("POST", "/v2/models/{name}/infer", self._infer),
             _route("POST", "/v2/models/{name}/versions/{version}/infer", self._infer),
@@ -149,7 +139,7 @@ class InferenceProtocol:
         return _json({"live": True})
 
     async def _ready(self, call: Call) -> Answer:  # noqa: ARG002
-        ready = self._repository.ready
+        ready = self._inference.repository.ready
         return _json({"ready": ready}, 200 if ready else 503)
 
     async def _server_metadata(self, call: Call) -> Answer:  # noqa: ARG002
@@ -162,94 +152,52 @@ class InferenceProtocol:
         return _json(model_metadata(self._served(call).model))
 
     async def _model_config(self, call: Call) -> Answer:
-        return _json(model_config(self._served(call).model, self._limits.images))
+        return _json(model_config(self._served(call).model, self._inference.limits.images))
 
     async def _infer(self, call: Call) -> Answer:
         served = self._served(call)
         body = await read_body(call.scope, call.receive, self._body)
         encoding = call.header(b"content-encoding")
-        reader = RequestReader(served.model.card.input, self._limits, self._alpha)
+        reader = self._inference.reader(served)
 
         def read() -> tuple[InferenceRequest, list[bool]]:
             plain = decompress(body, encoding or b"", self._body.bytes)
             length = read_header_length(call.header(HEADER_LENGTH), len(plain))
             request = reader.read(plain, length)
-            large = [self._check(place, image) for place, image in enumerate(request.images)]
-            return request, large
+            return request, self._inference.check(request.images)
 
         inline = encoding is None and len(body) <= INLINE_BYTES
         request, large = read() if inline else await asyncio.to_thread(read)
-        loop = asyncio.get_running_loop()
-        jobs = [
-            Job(served, image, _row, loop.create_future(), slow)
-            for image, slow in zip(request.images, large, strict=True)
-        ]
-        rows = await self._rows(jobs, call.receive)
+        rows = await self._inference.run(served, request.images, large, call.receive)
         text, json_bytes = write_answer(served.model, request, rows)
         if json_bytes is None:
             return Answer(text)
         length = (HEADER_LENGTH, str(json_bytes).encode())
         return Answer(text, content_type=b"application/octet-stream", headers=[length])
 
-    async def _rows(self, jobs: Sequence[Job], receive: Receive) -> list[Row]:
-        self._predict.submit(jobs)
-        answers = await unless_gone(jobs, receive)
-        for place, answer in enumerate(answers):
-            if isinstance(answer, InvalidImage):
-                raise _of_image(place, answer)
-            if isinstance(answer, BaseException):
-                raise answer
-        return answers
-
-    def _check(self, place: int, image: bytes | Pixels) -> bool:
-        """Refuse what is no image; whether it takes long to decode."""
-        if not isinstance(image, bytes):
-            return False
-        try:
-            return self._predict.check(image)
-        except InvalidImage as error:
-            raise _of_image(place, error) from error
-
     def _served(self, call: Call) -> Served:
-        version = call.version
-        if version is None:
-            return self._repository.resolve(call.name, None)
-        if not (version.isascii() and version.isdigit() and len(version) <= 18):
-            raise Problem(
-                400, "bad_version", f"the version must be a whole number, not '{version[:32]}'"
-            )
-        return self._repository.resolve(call.name, int(version))
+        return self._inference.served(call.name, call.version)
 
     async def _index(self, call: Call) -> Answer:
         ready = (await self._small_json(call)).get("ready", False)
         if not isinstance(ready, bool):
             raise Problem(400, "bad_request", "'ready' must be true or false")
-        return _json(repository_index([*self._repository.models.values()], ready))
+        return _json(repository_index([*self._inference.repository.models.values()], ready))
 
     async def _load(self, call: Call) -> Answer:
-        await self._manage(call)
-        await asyncio.to_thread(self._repository.load, call.name)
-        record = self._repository.find(call.name)
-        if record.served is None:
-            reasons = [f"version {v.version}: {v.detail}" for v in record.versions.values()]
-            raise Problem(400, "not_loaded", "; ".join(reasons) or "it has no version")
+        await self._check_management(call)
+        await self._inference.load(call.name)
         return _json({})
 
     async def _unload(self, call: Call) -> Answer:
-        await self._manage(call)
-        await asyncio.to_thread(self._repository.unload, call.name)
+        await self._check_management(call)
+        await self._inference.unload(call.name)
         return _json({})
 
-    async def _manage(self, call: Call) -> None:
-        if not self._management:
-            raise Problem(
-                403, "management_off", "loading and unloading are off: start with --management"
-            )
+    async def _check_management(self, call: Call) -> None:
+        self._inference.check_management([])  # before the body is read
         given = object_of(await self._small_json(call), "parameters")
-        # Triton takes a configuration or a whole model here; this server's models are its folder's.
-        for name in given:
-            if name == "config" or name.startswith("file:"):
-                raise Problem(400, "bad_request", f"the parameter '{name[:64]}' is not supported")
+        self._inference.check_management([*given])
 
     async def _small_json(self, call: Call) -> dict[str, Any]:
         body = await read_body(call.scope, call.receive, self._small_body)
@@ -262,10 +210,6 @@ class InferenceProtocol:
         return document
 
 
-def _row(outputs: Outputs, row: int) -> Row:
-    return outputs, row
-
-
 def _route(method: str, label: str, answer: Callable[[Call], Awaitable[Answer]]) -> Route:
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", label)
     return Route(method, label, re.compile(f"{pattern}/?"), answer)
@@ -273,7 +217,3 @@ def _route(method: str, label: str, answer: Callable[[Call], Awaitable[Answer]])
 
 def _json(document: Any, status: int = 200) -> Answer:
     return Answer(as_json(document), status)
-
-
-def _of_image(place: int, error: InvalidImage) -> Problem:
-    return Problem(error.status, error.reason, f"image {place}: {error.detail}")

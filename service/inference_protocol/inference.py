@@ -1,0 +1,140 @@
+"""What both transports of the protocol do: find the version, run the images, manage models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from starlette.types import Receive
+
+from service.batching import Job
+from service.engine import Outputs, Pixels
+from service.images import InvalidImage
+from service.inference_protocol.answers import Row
+from service.inference_protocol.requests import RequestLimits, RequestReader
+from service.problems import Problem
+from service.repository import Repository
+from service.routes.predict import PredictRoutes, unless_gone
+from service.settings import Settings
+from service.versions import Served
+
+
+class Inference:
+    """Goes through the same queue and the same slots as ``/v1/predict``."""
+
+    def __init__(self, settings: Settings, repository: Repository, predict: PredictRoutes) -> None:
+        self.repository = repository
+        self.limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
+        self._predict = predict
+        self._alpha = settings.alpha
+        self._management = settings.management
+
+    def served(self, name: str, version: str | None) -> Served:
+        """The version that answers; ``version`` as the client wrote it.
+
+        Raises:
+            Problem: 400 for a version that is no number, else as :meth:`Repository.resolve`.
+        """
+        if version is None:
+            return self.repository.resolve(name, None)
+        if not (version.isascii() and version.isdigit() and len(version) <= 18):
+            raise Problem(
+                400, "bad_version", f"the version must be a whole number, not '{version[:32]}'"
+            )
+        return self.repository.resolve(name, int(version))
+
+    def reader(self, served: Served) -> RequestReader:
+        """Reads the requests to this version."""
+        return RequestReader(served.model.card.input, self.limits, self._alpha)
+
+    def check(self, images: Sequence[bytes | Pixels]) -> list[bool]:
+        """Refuse what is no image; of each, whether it takes long to decode.
+
+        Raises:
+            Problem: names the first image that is refused.
+        """
+        return [
+            isinstance(image, bytes) and self._check(place, image)
+            for place, image in enumerate(images)
+        ]
+
+    async def run(
+        self,
+        served: Served,
+        images: Sequence[bytes | Pixels],
+        large: Sequence[bool],
+        receive: Receive,
+    ) -> list[Row]:
+        """Each image's row, in order; ``receive`` tells when the client has gone.
+
+        Raises:
+            Problem: an image is refused, or the queue is full.
+            ClientGone: the connection closed first.
+        """
+        loop = asyncio.get_running_loop()
+        jobs = [
+            Job(served, image, _row, loop.create_future(), slow)
+            for image, slow in zip(images, large, strict=True)
+        ]
+        self._predict.submit(jobs)
+        try:
+            answers = await unless_gone(jobs, receive)
+        except asyncio.CancelledError:
+            for job in jobs:
+                job.future.cancel()
+            raise
+        for place, answer in enumerate(answers):
+            if isinstance(answer, InvalidImage):
+                raise _of_image(place, answer)
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    def check_management(self, parameters: Sequence[str]) -> None:
+        """Refuse to load and unload where that is off, or by parameters that are not taken.
+
+        Raises:
+            Problem: 403 or 400.
+        """
+        if not self._management:
+            raise Problem(
+                403, "management_off", "loading and unloading are off: start with --management"
+            )
+        # Triton takes a configuration or a whole model here; this server's models are its folder's.
+        for name in parameters:
+            if name == "config" or name.startswith("file:"):
+                raise Problem(400, "bad_request", f"the parameter '{name[:64]}' is not supported")
+
+    async def load(self, name: str) -> None:
+        """Try again what was refused or unloaded, and what is new.
+
+        Raises:
+            Problem: 404, no such model; 400, none of its versions loads.
+        """
+        await asyncio.to_thread(self.repository.load, name)
+        record = self.repository.find(name)
+        if record.served is None:
+            reasons = [f"version {v.version}: {v.detail}" for v in record.versions.values()]
+            raise Problem(400, "not_loaded", "; ".join(reasons) or "it has no version")
+
+    async def unload(self, name: str) -> None:
+        """Take all of a model's versions out of service.
+
+        Raises:
+            Problem: 404, no such model.
+        """
+        await asyncio.to_thread(self.repository.unload, name)
+
+    def _check(self, place: int, image: bytes) -> bool:
+        try:
+            return self._predict.check(image)
+        except InvalidImage as error:
+            raise _of_image(place, error) from error
+
+
+def _row(outputs: Outputs, row: int) -> Row:
+    return outputs, row
+
+
+def _of_image(place: int, error: InvalidImage) -> Problem:
+    return Problem(error.status, error.reason, f"image {place}: {error.detail}")
