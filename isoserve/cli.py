@@ -41,6 +41,10 @@ COMMANDS = {
         "isoserve.card_page:card",
         "Write MODEL_FILE's card as a page that needs no other file and no network.",
     ),
+    "review": (
+        "service.review.cli:review",
+        "The images kept for review.",
+    ),
     "reproduce": (
         "training.reproduce.cli:reproduce",
         "Train and evaluate every system of the papers and write the report.",

@@ -27,6 +27,7 @@ from service.metrics import Metrics
 from service.openapi import describe_predict
 from service.problems import CONTENT_TYPE, Problem
 from service.repository import Repository
+from service.review import open_review
 from service.routes.drift import drift_routes
 from service.routes.inference_protocol import InferenceProtocol
 from service.routes.models import model_routes
@@ -53,6 +54,7 @@ class Application:
         )
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
+        self.review = open_review(settings, self.repository, self.metrics)
         self.protocol = InferenceProtocol(settings, self.repository, self.predict)
         self.api = self._fastapi()
         self._exchanges = Exchanges(
@@ -100,7 +102,9 @@ class Application:
             Route(PREDICT_BATCH, _Asgi(self.predict.predict_batch), methods=["POST"]),
         ]
         api.include_router(model_routes(self.repository, self.metrics))
-        api.include_router(page_routes())
+        api.include_router(page_routes(self.settings))
+        if self.review is not None:
+            api.include_router(self.review.routes())
         api.include_router(drift_routes(self.repository, self.settings.alpha))
         api.add_exception_handler(Problem, _answer_problem)
         api.add_exception_handler(HTTPException, _answer_http_exception)
@@ -122,12 +126,16 @@ class Application:
         limits = QueueLimits(settings.queue_images, settings.queue_seconds, settings.max_batch)
         batcher = MicroBatcher(self.slots, limits, self.image_limits, self.metrics)
         self.predict.batcher = batcher
+        if self.review is not None:
+            batcher.keeper = self.review.keeper()
         self.repository.start()
         try:
             yield
         finally:
             await asyncio.to_thread(self.repository.close)
             await asyncio.to_thread(batcher.close)
+            if batcher.keeper is not None:
+                await asyncio.to_thread(batcher.keeper.close)
 
 
 def create_app(settings: Settings) -> Application:

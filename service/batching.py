@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from service.large_images import LargeImages
 from service.metrics import Metrics
 from service.problems import Problem
 from service.versions import Served
+
+if TYPE_CHECKING:
+    from service.review.keeper import Keeper
 
 log = logging.getLogger("isoserve.batching")
 
@@ -76,6 +79,7 @@ class MicroBatcher:
     def __init__(
         self, slots: int, limits: QueueLimits, image_limits: ImageLimits, metrics: Metrics
     ) -> None:
+        self.keeper: Keeper | None = None
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._admission = Admission(limits, slots)
@@ -292,6 +296,8 @@ class MicroBatcher:
             metrics.queue_wait.observe(job.wait_seconds)
             metrics.decode_duration.observe(job.decode_seconds)
         ready[0].served.series.count(outputs)
+        if self.keeper is not None:
+            self.keeper.consider(ready, outputs)
 
 
 def _settle(settled: list[tuple[asyncio.Future[Any], Any]]) -> None:

@@ -126,6 +126,12 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        self.review_images = Counter(
+            "isoserve_review_images_total",
+            "Images chosen for review: kept, known already, or lost while the database was away.",
+            ("outcome",),
+            registry=self.registry,
+        )
         for limit in ("images", "seconds", "overload", "bytes", "late"):
             self.shed.labels(limit)
         for outcome in ("loaded", "refused"):

@@ -123,6 +123,30 @@ class Settings(BaseSettings):
     )
     max_jpeg_scans: int = Field(32, ge=1, description="Most scans of a progressive JPEG.")
 
+    review_database: str = Field(
+        "",
+        description="Keep rejected images for a person to label, in this database "
+        "(sqlite:///review.db, or a PostgreSQL URL); empty keeps none. The images are stored as "
+        "they were sent: name one only where you may keep them.",
+    )
+    review_token_file: Path | None = Field(
+        None,
+        description="File of tokens, one a line, that open the review queue; needed with "
+        "review_database.",
+    )
+    review_sample: float = Field(
+        0.01, ge=0, le=1, description="Share of the accepted images that are kept for review too."
+    )
+    review_images: int = Field(
+        10_000, ge=1, description="Most images kept for review; past it the oldest go."
+    )
+    review_bytes: int = Field(
+        2**30, ge=1, description="Most bytes of images kept for review; past it the oldest go."
+    )
+    review_days: float = Field(
+        30.0, gt=0, description="Images kept for review are deleted after so many days."
+    )
+
     @model_validator(mode="after")
     def _agree_with_each_other(self) -> Self:
         if self.max_batch_images > self.queue_images:
@@ -144,6 +168,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"management needs workers 1, not {self.workers}: a request to load or unload "
                 "would reach only one of the processes"
+            )
+        if self.review_database and self.review_token_file is None:
+            raise ValueError(
+                "review_database needs review_token_file: the queue shows what clients sent"
             )
         return self
 

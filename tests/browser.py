@@ -47,7 +47,7 @@ def page(browser: Browser) -> Iterator[Page]:
 def watched_page(browser: Browser, **options: Any) -> Iterator[Page]:
     """The page of ``page``, with options of the browser context (viewport, colour scheme)."""
     context = browser.new_context(**options)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     asked: list[str] = []
     errors: list[str] = []
@@ -66,3 +66,13 @@ def watched_page(browser: Browser, **options: Any) -> Iterator[Page]:
     context.close()
     assert [url for url in asked if not url.startswith((origin, "data:", "blob:"))] == []
     assert errors == []
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core objects to on the page as it is now."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="axe-core is missing: pip install 'isoserve[dev]'",
+    )
+    found = axe.Axe().run(page).response["violations"]
+    return [f"{v['id']}: {v['help']}: {n['target']}" for v in found for n in v["nodes"]]

@@ -2,6 +2,7 @@
 
 const TRIES_WHEN_BUSY = 6;
 const TOKEN = "isoserve-token";
+const REVIEW_TOKEN = "isoserve-review-token";
 
 /** What went wrong, in a sentence for a person; status 0 when there was no answer at all. */
 export class ServerError extends Error {
@@ -18,11 +19,28 @@ export function useToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
-/** JSON of an answer; waits and tries again while the server is busy. */
+export function useReviewToken(token) {
+  sessionStorage.setItem(REVIEW_TOKEN, token);
+}
+
+/** JSON of an answer; null where there is none. */
 export async function ask(path, options = {}) {
+  const response = await answered(path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+/** An answer's bytes. */
+export async function askFile(path) {
+  return (await answered(path, {})).blob();
+}
+
+/** Waits and tries again while the server is busy; throws what it refuses. */
+async function answered(path, options) {
   const headers = { ...options.headers };
   const token = sessionStorage.getItem(TOKEN);
   if (token) headers.Authorization = `Bearer ${token}`;
+  const reviewToken = sessionStorage.getItem(REVIEW_TOKEN);
+  if (reviewToken && path.startsWith("v1/review/")) headers["X-Review-Token"] = reviewToken;
   for (let left = TRIES_WHEN_BUSY; ; left -= 1) {
     let response;
     try {
@@ -31,7 +49,7 @@ export async function ask(path, options = {}) {
       if (error.name === "AbortError") throw error;
       throw new ServerError(0, "unreachable", "The server does not answer.");
     }
-    if (response.ok) return response.status === 204 ? null : response.json();
+    if (response.ok) return response;
     if (response.status === 429 && left > 1) {
       await pause(Number(response.headers.get("Retry-After")) || 1, options.signal);
       continue;

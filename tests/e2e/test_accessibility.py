@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser import watched_page
+from browser import violations, watched_page
 from conftest import RunningServer, colour
 
 if TYPE_CHECKING:
@@ -30,15 +30,6 @@ def themed(browser: Browser, request: pytest.FixtureRequest) -> Iterator[tuple[P
     }
     for page in watched_page(browser, **options):
         yield page, f"{width}_{scheme}"
-
-
-def violations(page: Page) -> list[str]:
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright",
-        reason="axe-core is missing: pip install 'isoserve[dev]'",
-    )
-    found = axe.Axe().run(page).response["violations"]
-    return [f"{v['id']}: {v['help']}: {n['target']}" for v in found for n in v["nodes"]]
 
 
 def check(page: Page, name: str) -> None:

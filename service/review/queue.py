@@ -1,0 +1,38 @@
+"""The queue's parts, made of settings: the keeper that fills it and the routes that show it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.metrics import Metrics
+from service.repository import Repository
+from service.review.keeper import Keeper, Policy
+from service.review.routes import review_routes
+from service.review.store import Bounds, ReviewStore
+from service.settings import Settings
+from service.tokens import Tokens
+
+
+class ReviewQueue:
+    """One store, its keeper and its routes."""
+
+    def __init__(
+        self, store: ReviewStore, settings: Settings, repository: Repository, metrics: Metrics
+    ) -> None:
+        assert settings.review_token_file is not None
+        self._store = store
+        self._settings = settings
+        self._repository = repository
+        self._metrics = metrics
+        self._tokens = Tokens(settings.review_token_file)
+
+    def routes(self) -> APIRouter:
+        """What a person with a token may ask."""
+        return review_routes(self._store, self._tokens, self._repository)
+
+    def keeper(self) -> Keeper:
+        """A running keeper; close it in the end."""
+        settings = self._settings
+        bounds = Bounds(settings.review_images, settings.review_bytes, settings.review_days)
+        policy = Policy(settings.alpha, settings.review_sample, bounds)
+        return Keeper(self._store, policy, self._metrics.review_images)

@@ -1,0 +1,290 @@
+"""Reviewed and unreviewed images in a database: SQLite by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    Select,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    make_url,
+    select,
+    update,
+)
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, NoSuchModuleError
+
+from models.errors import InputError
+
+Mark = Literal["known_class", "new_class", "junk"]
+"""What a person says an image is: of a class the model has, of one it should learn, of none."""
+
+MARKS: tuple[Mark, ...] = ("known_class", "new_class", "junk")
+BUSY_SECONDS = 2
+DELETE_AT_ONCE = 500
+
+_metadata = MetaData()
+_images = Table(
+    "isoserve_review",
+    _metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("taken", DateTime(timezone=True), nullable=False),
+    Column("model", String(64), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("label", String, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("p_value", Float, nullable=False),
+    Column("entropic_score", Float, nullable=False),
+    Column("rejected", Boolean, nullable=False),
+    Column("mark", String(16)),
+    Column("class_name", String(128)),
+    Column("marked", DateTime(timezone=True)),
+    Column("size", BigInteger, nullable=False),
+    Column("image", LargeBinary, nullable=False),
+    Index("isoserve_review_mark", "mark", "id"),
+)
+_described = [column for column in _images.columns if column.name != "image"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptImage:
+    """An image to be kept, with the verdict it got."""
+
+    sha256: str
+    taken: datetime
+    model: str
+    version: int
+    label: str
+    probability: float
+    p_value: float
+    entropic_score: float
+    rejected: bool
+    image: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most that is kept; past it the oldest go, those without a mark first."""
+
+    images: int
+    bytes: int
+    days: float
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which images to list; None means all."""
+
+    mark: Mark | Literal["none"] | None = None
+    rejected: bool | None = None
+    model: str | None = None
+    label: str | None = None
+
+
+class Unwritable(Exception):
+    """The database is there and will never take these values."""
+
+
+class ReviewStore:
+    """The table of kept images. Every method may raise what the database raises.
+
+    Raises:
+        InputError: the URL names no database that could be opened.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+            self._engine = create_engine(parsed, pool_pre_ping=True)
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise InputError(
+                f"'{_without_password(url)}' is no database that can be opened ({error}); "
+                "give a URL like sqlite:///review.db or postgresql+psycopg://user@host/name"
+            ) from error
+        if parsed.get_backend_name() == "sqlite":
+            if parsed.database in (None, "", ":memory:"):
+                raise InputError("the review database must be a file: sqlite:///review.db")
+            event.listen(self._engine, "connect", _prepare_sqlite)
+            self._create_private(str(parsed.database))
+        self._ready = False
+
+    def keep(self, images: Sequence[KeptImage]) -> int:
+        """Store those that are not here yet, in one transaction; the number stored.
+
+        Raises:
+            Unwritable: trying again is of no use.
+        """
+        self._create_table()
+        try:
+            try:
+                return self._insert(images)
+            except IntegrityError:  # another process stored one of them meanwhile
+                return self._insert(images)
+        except DataError as error:
+            raise Unwritable(str(error.orig)) from error
+
+    def prune(self, bounds: Bounds) -> int:
+        """Delete what is past the bounds; the number deleted."""
+        self._create_table()
+        oldest = datetime.now(UTC) - timedelta(days=bounds.days)
+        with self._engine.begin() as connection:
+            gone = connection.execute(delete(_images).where(_images.c.taken < oldest)).rowcount
+            count, size = connection.execute(
+                select(func.count(), func.coalesce(func.sum(_images.c.size), 0))
+            ).one()
+            while count > bounds.images or size > bounds.bytes:
+                doomed = []
+                order = select(_images.c.id, _images.c.size).order_by(
+                    _images.c.mark.is_not(None), _images.c.id
+                )
+                for row in connection.execute(order.limit(DELETE_AT_ONCE)):
+                    if count <= bounds.images and size <= bounds.bytes:
+                        break
+                    doomed.append(row.id)
+                    count, size = count - 1, size - row.size
+                if not doomed:
+                    break
+                connection.execute(delete(_images).where(_images.c.id.in_(doomed)))
+                gone += len(doomed)
+        return gone
+
+    def listed(self, chosen: Filter, before: int | None, limit: int) -> list[Row[Any]]:
+        """Rows without their image, newest first, older than the id ``before``."""
+        self._create_table()
+        query = _filtered(select(*_described), chosen).order_by(_images.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(_images.c.id < before)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def counts(self) -> dict[str, int]:
+        """How many images carry each mark; those without one under ``none``."""
+        self._create_table()
+        query = select(_images.c.mark, func.count()).group_by(_images.c.mark)
+        with self._engine.connect() as connection:
+            found = {mark or "none": count for mark, count in connection.execute(query)}
+        return {name: found.get(name, 0) for name in ("none", *MARKS)}
+
+    def image(self, number: int) -> bytes | None:
+        """The bytes as they were sent; None where there is no such image."""
+        self._create_table()
+        with self._engine.connect() as connection:
+            return connection.execute(
+                select(_images.c.image).where(_images.c.id == number)
+            ).scalar_one_or_none()
+
+    def mark(self, number: int, mark: Mark | None, class_name: str | None) -> bool:
+        """Set or, with None, take back a person's mark; False where there is no such image."""
+        self._create_table()
+        values = {
+            "mark": mark,
+            "class_name": class_name,
+            "marked": datetime.now(UTC) if mark else None,
+        }
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                update(_images).where(_images.c.id == number).values(**values)
+            )
+        return done.rowcount == 1
+
+    def labelled(self) -> Iterator[tuple[str, str, bytes]]:
+        """(class name, sha256, image) of each image marked as of a known or new class."""
+        self._create_table()
+        query = select(_images.c.id, _images.c.class_name, _images.c.sha256).where(
+            _images.c.mark.in_(("known_class", "new_class"))
+        )
+        with self._engine.connect() as connection:
+            for number, class_name, sha256 in connection.execute(query.order_by(_images.c.id)):
+                image = self.image(number)
+                if image is not None:
+                    yield class_name, sha256, image
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+    def _insert(self, images: Sequence[KeptImage]) -> int:
+        with self._engine.begin() as connection:
+            digests = {image.sha256 for image in images}
+            known = set(
+                connection.execute(
+                    select(_images.c.sha256).where(_images.c.sha256.in_(digests))
+                ).scalars()
+            )
+            new = {image.sha256: image for image in images if image.sha256 not in known}
+            if new:
+                connection.execute(insert(_images), [_row(image) for image in new.values()])
+        return len(new)
+
+    def _create_table(self) -> None:
+        if not self._ready:
+            _metadata.create_all(self._engine, checkfirst=True)
+            self._ready = True
+
+    @staticmethod
+    def _create_private(path: str) -> None:
+        """Make the file before SQLite does, readable by nobody else."""
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise InputError(
+                f"the review database '{path}' cannot be opened: {error.strerror}"
+            ) from error
+
+
+def _row(image: KeptImage) -> dict[str, Any]:
+    fields = ("sha256", "taken", "model", "version", "label", "probability", "p_value")
+    return {
+        **{name: getattr(image, name) for name in (*fields, "entropic_score", "rejected", "image")},
+        "size": len(image.image),
+    }
+
+
+def _filtered(query: Select[Any], chosen: Filter) -> Select[Any]:
+    if chosen.mark == "none":
+        query = query.where(_images.c.mark.is_(None))
+    elif chosen.mark is not None:
+        query = query.where(_images.c.mark == chosen.mark)
+    if chosen.rejected is not None:
+        query = query.where(_images.c.rejected == chosen.rejected)
+    for name in ("model", "label"):
+        value = getattr(chosen, name)
+        if value is not None:
+            query = query.where(_images.c[name] == value)
+    return query
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # Readers and the writer do not wait for each other; deleted images are overwritten.
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "secure_delete=ON",
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"{head.split('://')[0]}://…@{tail}" if at else url
