@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -34,6 +36,11 @@ DRIFT_LEVEL = 0.01
 CONFIDENCE = 0.95
 """Of the intervals around shares."""
 
+SUFFIX = ".window"
+"""Of the files that several processes count in."""
+
+_STEP, _REJECTED, _COUNTS = 0, 1, 2
+_SHAPE = (LONGEST_WINDOW // STEP_SECONDS, _COUNTS + FINE_BUCKETS)
 _EDGES = (np.arange(1, FINE_BUCKETS) / FINE_BUCKETS).astype(np.float32)
 
 Counts = NDArray[np.int64]
@@ -42,17 +49,32 @@ Counts = NDArray[np.int64]
 class PValueWindow:
     """Counts of one version's p-values over the last hour, in steps of ten seconds.
 
-    The memory is fixed: a row of counts a step, used again an hour later. Slots add to it from
-    their own threads.
+    The size is fixed: a row of counts a step, used again an hour later. Slots add to it from their
+    own threads. Where several processes serve, each counts in a file of its own in ``folder`` and
+    reads those of all; a worker that died has left its counts there.
+
+    Args:
+        key: the version, as a part of a file name; windows of one key belong together.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, key: str = "", folder: Path | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        rows = LONGEST_WINDOW // STEP_SECONDS
-        self._steps = np.full(rows, -1, dtype=np.int64)
-        self._counts = np.zeros((rows, FINE_BUCKETS), dtype=np.int32)
-        self._rejected = np.zeros(rows, dtype=np.int32)
+        self._pattern = f"{key}-*{SUFFIX}"
+        self._folder = folder
+        self._table = np.zeros(_SHAPE, dtype=np.int32)
+        if folder is not None:
+            self._remove_stale(folder)
+            path = folder / f"{key}-{uuid.uuid4().hex}{SUFFIX}"
+            self._table = np.memmap(path, dtype=np.int32, mode="w+", shape=_SHAPE)
+        self._table[:, _STEP] = -1
+
+    @property
+    def of_all_workers(self) -> bool:
+        """Whether :meth:`last` counts what other processes served too."""
+        return self._folder is not None
 
     def add(self, p_values: Floats, rejected: int) -> None:
         """Count a batch; a p-value that is no number counts as the lowest.
@@ -63,28 +85,53 @@ class PValueWindow:
         """
         fine = np.searchsorted(_EDGES, np.nan_to_num(p_values, nan=0.0))
         counts = np.bincount(fine, minlength=FINE_BUCKETS)
-        step = int(self._clock()) // STEP_SECONDS
-        row = step % len(self._steps)
+        step = self._step()
         with self._lock:
-            if self._steps[row] != step:
-                self._steps[row] = step
-                self._counts[row] = 0
-                self._rejected[row] = 0
-            self._counts[row] += counts
-            self._rejected[row] += rejected
+            row = self._table[step % len(self._table)]
+            if row[_STEP] != step:
+                row[_STEP] = -1  # other processes must not take the old counts for new ones
+                row[_REJECTED:] = 0
+                row[_STEP] = step
+            row[_COUNTS:] += counts
+            row[_REJECTED] += rejected
 
     def last(self, seconds: float) -> tuple[Counts, int]:
         """int64 [FINE_BUCKETS] and the number rejected, over the last ``seconds``.
 
         The step in progress is included, so the window is up to one step shorter.
         """
-        step = int(self._clock()) // STEP_SECONDS
-        with self._lock:
-            recent = self._steps > step - math.ceil(seconds / STEP_SECONDS)
-            return (
-                self._counts[recent].sum(axis=0, dtype=np.int64),
-                int(self._rejected[recent].sum()),
-            )
+        after = self._step() - math.ceil(seconds / STEP_SECONDS)
+        if self._folder is None:
+            with self._lock:
+                total = _sum_after(self._table, after)
+        else:
+            tables = (_read(path) for path in self._folder.glob(self._pattern))
+            total = sum((_sum_after(t, after) for t in tables), np.zeros(_SHAPE[1], dtype=np.int64))
+        return total[_COUNTS:], int(total[_REJECTED])
+
+    def _step(self) -> int:
+        return int(self._clock()) // STEP_SECONDS
+
+    def _remove_stale(self, folder: Path) -> None:
+        """Files of ended processes, once nothing in them can be asked for any more."""
+        oldest = self._step() - _SHAPE[0]
+        for path in folder.glob(f"*{SUFFIX}"):
+            newest = int(_read(path)[:, _STEP].max())
+            if newest not in (-1, 0) and newest < oldest:
+                path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> NDArray[np.int32]:
+    try:
+        table = np.fromfile(path, dtype=np.int32)
+    except FileNotFoundError:
+        table = np.zeros(0, dtype=np.int32)
+    return table.reshape(_SHAPE) if table.size == math.prod(_SHAPE) else np.zeros(_SHAPE, np.int32)
+
+
+def _sum_after(table: NDArray[np.int32], step: int) -> Counts:
+    total: Counts = table[table[:, _STEP] > step].sum(axis=0, dtype=np.int64)
+    return total
 
 
 def coarse(fine: Counts) -> Counts:

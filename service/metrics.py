@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from prometheus_client import (
@@ -36,6 +37,12 @@ SECONDS_BUCKETS = (
 )
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 VERDICTS = ("in_distribution", "ood")
+
+
+def shared_folder() -> Path | None:
+    """Where several processes count together; None where this is the only one."""
+    folder = os.environ.get(MULTIPROCESS_FOLDER)
+    return Path(folder) if folder else None
 
 
 class Metrics:
@@ -192,7 +199,7 @@ class ModelSeries:
 
     def __init__(self, metrics: Metrics, model: Model, alpha: float) -> None:
         key = (model.name, str(model.version))
-        self.window = PValueWindow()
+        self.window = PValueWindow(f"{model.name}-{model.version}-{model.sha256}", shared_folder())
         self._alpha = np.float32(alpha)
         self._images = [metrics._images.labels(*key, verdict) for verdict in VERDICTS]
         self._predictions = [

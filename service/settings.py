@@ -71,8 +71,9 @@ class Settings(BaseSettings):
         "every request is answered.",
     )
     open_paths: str = Field(
-        "/healthz/,/v2/health/,/metrics",
-        description="Beginnings of the paths that need no token, with commas between them.",
+        "/healthz/,/v2/health/,/metrics,/,/web/,/review",
+        description="Beginnings of the paths that need no token, with commas between them; / is "
+        "the page alone, which asks for a token itself.",
     )
     max_batch: int = Field(32, ge=1, le=1024, description="Most images in one run of the network.")
     queue_images: int = Field(

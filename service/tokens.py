@@ -22,16 +22,19 @@ class Guard:
     """Lets a request in that has a token, or that needs none.
 
     Args:
-        open_paths: beginnings of the paths that need none.
+        open_paths: beginnings of the paths that need none; ``/`` is the page there alone.
     """
 
     def __init__(self, tokens: Tokens, open_paths: tuple[str, ...]) -> None:
         self._tokens = tokens
-        self._open_paths = open_paths
+        self._open_paths = tuple(path for path in open_paths if path != "/")
+        self._page_is_open = "/" in open_paths
 
     def lets_in(self, scope: Scope) -> bool:
         """Whether the HTTP request of this scope is to be answered."""
         if scope["path"].startswith(self._open_paths):
+            return True
+        if scope["path"] == "/" and self._page_is_open:
             return True
         for name, value in scope["headers"]:
             if name == b"authorization":

@@ -13,7 +13,12 @@ from service.settings import ENV_PREFIX
 
 @click.group()
 def review() -> None:
-    """The images kept for review."""
+    """The images kept for review.
+
+    \b
+    Example:
+      isoserve review export next --database sqlite:///review.db
+    """
 
 
 @review.command()
@@ -33,7 +38,10 @@ def review() -> None:
 def export(folder: Path, database: str, base: Path | None) -> None:
     """Write the labelled images to FOLDER, as CLASS/*, ready for 'isoserve train FOLDER'.
 
-    Example: isoserve review export next --database sqlite:///review.db --base photos
+    \b
+    Example:
+      isoserve review export next --database sqlite:///review.db --base photos
+      isoserve train next --output runs/next
     """
     _check_is_there(database)
     store = open_store(database)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -97,12 +96,10 @@ class DriftDocument(BaseModel):
     model: str
     version: int
     window_seconds: float
-    scope: Literal["process"] = Field(
-        "process",
-        description="What was counted: the images that the answering process has served. With "
-        "several worker processes each speaks for its own share.",
+    scope: Literal["process", "workers"] = Field(
+        description="Whose images were counted: this process's, the only one, or those of all "
+        "worker processes. Another replica of the service counts for itself."
     )
-    process: int = Field(description="Its process id: tells workers apart.")
     images: int = Field(ge=0)
     histogram: list[Bucket]
     fine_counts: list[int] = Field(
@@ -128,7 +125,8 @@ def drift_routes(repository: Repository, alpha: float) -> APIRouter:
         served = repository.find(name).served
         if served is None:
             raise Problem(503, "no_model_ready", f"no version of '{name}' serves", retry_after=5)
-        fine, rejected = served.series.window.last(window)
+        counted = served.series.window
+        fine, rejected = counted.last(window)
         calibration = served.model.card.calibration.n
         counts = coarse(fine)
         images = int(counts.sum())
@@ -136,7 +134,7 @@ def drift_routes(repository: Repository, alpha: float) -> APIRouter:
             model=name,
             version=served.model.version,
             window_seconds=window,
-            process=os.getpid(),
+            scope="workers" if counted.of_all_workers else "process",
             images=images,
             histogram=[
                 Bucket(le=le, count=count, expected=expected)

@@ -45,7 +45,7 @@ export class Live {
       el("p", { className: "judgement" }, judgement(found)),
       pValueHistogram(found.fine_counts, this.alpha),
       el("p", { className: "muted small" },
-        "Counted by the server process that answered, at the server’s setting."),
+        "At the server’s setting, whoever sent them."),
     );
   }
 

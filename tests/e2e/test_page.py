@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RED, GRAY = colour(255, 0, 0, 40), colour(128, 128, 128, 40)
 TAKE = "#choose"
 HEADLINE = "#verdict"
+KNOWS_ITS_MODEL = "() => document.getElementById('model-facts').textContent.includes('version')"
 
 
 def png(name: str, content: bytes) -> dict[str, object]:
@@ -32,9 +33,7 @@ def png(name: str, content: bytes) -> dict[str, object]:
 def opened(page: Page, server: RunningServer) -> Page:
     """The page, once it knows its model."""
     page.goto(server.url)
-    page.wait_for_function(
-        "() => document.getElementById('model-facts').textContent.includes('version')"
-    )
+    page.wait_for_function(KNOWS_ITS_MODEL)
     return page
 
 
@@ -349,25 +348,16 @@ def test_of_several_models_one_is_chosen(
 
 
 def test_an_access_token_is_asked_for_where_the_server_wants_one(
-    page: Page, server: RunningServer
+    page: Page, start_server: StartServer, tmp_path: Path
 ) -> None:
-    def guarded(route: Route) -> None:
-        if route.request.headers.get("authorization") == "Bearer s3cret":
-            route.continue_()
-        else:
-            route.fulfill(
-                status=401,
-                headers={"Content-Type": "application/problem+json"},
-                body='{"status": 401, "reason": "token", "detail": "a token is needed"}',
-            )
-
-    page.route("**/v1/**", guarded)
+    write_tiny_model(tmp_path / "models" / "tiny" / "1" / "model.onnx", TinyModel())
+    (tmp_path / "tokens").write_text("an-access-token-0123456789")
+    server = start_server(tmp_path / "models", "--token-file", str(tmp_path / "tokens"))
+    assert server.post("/v1/predict", content=RED).status_code == 401
     page.goto(server.url)
-    page.fill("#token", "s3cret")
+    page.fill("#token", "an-access-token-0123456789")
     page.get_by_role("button", name="Use it").click()
-    page.wait_for_function(
-        "() => document.getElementById('model-facts').textContent.includes('version')"
-    )
+    page.wait_for_function(KNOWS_ITS_MODEL)
     page.set_input_files(TAKE, png("red.png", RED))
     assert page.text_content(HEADLINE) == "This is known: red."
 

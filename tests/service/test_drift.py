@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,8 @@ from service.drift import (
     stability,
     wilson,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 class Clock:
@@ -61,7 +65,7 @@ def test_a_p_value_that_is_no_number_counts_as_the_lowest() -> None:
 
 def test_what_is_older_than_the_window_is_left_out_and_its_memory_used_again() -> None:
     clock = Clock()
-    window = PValueWindow(clock)
+    window = PValueWindow(clock=clock)
     window.add(np.array([0.5], dtype=np.float32), 1)
     clock.now += 295
     window.add(np.array([0.5, 0.9], dtype=np.float32), 0)
@@ -73,6 +77,28 @@ def test_what_is_older_than_the_window_is_left_out_and_its_memory_used_again() -
     assert int(window.last(3600)[0].sum()) == 0
     window.add(np.array([0.1], dtype=np.float32), 1)
     assert (int(window.last(3600)[0].sum()), window.last(3600)[1]) == (1, 1)
+
+
+def test_windows_of_one_version_in_several_processes_are_added_up(tmp_path: Path) -> None:
+    clock = Clock()
+    first = PValueWindow("m-1", tmp_path, clock)
+    second = PValueWindow("m-1", tmp_path, clock)
+    other = PValueWindow("m-10", tmp_path, clock)
+    for window, images in ((first, 3), (second, 4), (other, 100)):
+        window.add(np.full(images, 0.5, dtype=np.float32), images)
+    for window in (first, second):
+        counts, rejected = window.last(60)
+        assert (int(counts.sum()), int(counts[99]), rejected) == (7, 7, 7)
+    script = (
+        "import sys, numpy, service.drift, pathlib\n"
+        "window = service.drift.PValueWindow('m-1', pathlib.Path(sys.argv[1]), lambda: 1000.0)\n"
+        "window.add(numpy.full(5, 0.5, dtype=numpy.float32), 5)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=True)
+    assert first.last(60)[1] == 12, "what a process that has ended served still counts"
+    clock.now += 2 * LONGEST_WINDOW
+    PValueWindow("m-1", tmp_path, clock)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_threads_lose_no_count() -> None:
@@ -165,6 +191,19 @@ def test_the_route_counts_every_image_once_and_says_how_it_deviates(
     assert rejection["lower"] < rejection["share"] < rejection["upper"]
     assert found["kolmogorov"]["drifted"]
     assert found["stability"]["drifted"]
+
+
+def test_with_several_workers_the_route_counts_the_images_of_all(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "tiny" / "1" / "model.onnx", TinyModel())
+    server = start_server(tmp_path, "--workers", "2", "--slots", "1")
+    for _ in range(30):
+        assert server.post("/v1/predict", content=colour(128, 128, 128)).status_code == 200
+    for _ in range(6):
+        found = server.get("/v1/models/tiny/drift").json()
+        assert (found["images"], found["rejection"]["rejected"]) == (30, 30)
+        assert found["scope"] == "workers"
 
 
 def test_a_window_out_of_range_and_an_unknown_model_are_refused(
