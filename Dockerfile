@@ -14,12 +14,15 @@ COPY training training
 RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM ${BASE_IMAGE} AS packages
+WORKDIR /packages
 RUN python3 -m venv --without-pip /opt/isoserve
-COPY deploy/requirements.txt /
-RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir -r /requirements.txt
-COPY --from=wheel /wheels /wheels
-# pip check: the pinned list must satisfy what the project asks for.
-RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir --no-deps /wheels/*.whl \
+# What the project needs before its code, so that a change of code reuses this layer.
+COPY pyproject.toml constraints.txt ./
+RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\\n')" > wanted.txt \
+    && python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir \
+        --constraint constraints.txt --requirement wanted.txt
+COPY --from=wheel /wheels wheels
+RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir --no-deps wheels/*.whl \
     && python3 -m pip --python /opt/isoserve/bin/python check
 
 FROM ${GPU_BASE_IMAGE} AS gpu-base
@@ -33,13 +36,16 @@ FROM gpu-base AS gpu-packages
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/*
+WORKDIR /packages
 RUN python3 -m venv --without-pip /opt/isoserve
-COPY deploy/requirements.txt /
-# The same list, but for the runtime: onnxruntime-gpu brings the module of the same name.
-RUN sed -i 's/^onnxruntime==/onnxruntime-gpu==/' /requirements.txt \
-    && python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir -r /requirements.txt
-COPY --from=wheel /wheels /wheels
-RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+COPY pyproject.toml constraints.txt ./
+# The same, but for the runtime: onnxruntime-gpu brings the module of the same name.
+RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\\n')" > wanted.txt \
+    && sed -i 's/^onnxruntime\b/onnxruntime-gpu/' wanted.txt constraints.txt \
+    && python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir \
+        --constraint constraints.txt --requirement wanted.txt
+COPY --from=wheel /wheels wheels
+RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir --no-deps wheels/*.whl
 
 FROM gpu-base AS gpu
 COPY --from=gpu-packages /opt/isoserve /opt/isoserve

@@ -107,6 +107,7 @@ class Traffic:
                 labels(**of_model, le=le): counter(cumulated[:, index])
                 for le, index in zip([*bounds, "+Inf"], [*range(len(bounds)), -1], strict=True)
             },
+            "isoserve_model_info": {labels(**of_model): np.ones(self.steps)},
             "isoserve_model_alpha": {labels(**of_model): np.full(self.steps, self.alpha)},
             "isoserve_model_calibration_images": {
                 labels(**of_model): np.full(self.steps, float(self.calibration_images))

@@ -118,7 +118,7 @@ def versions() -> Panel:
         [
             Query(
                 "max by (model, version, network, loss, sha256)"
-                f" (isoserve_model_info{{{OF_MODEL}}})",
+                f" (isoserve_model_info{{{OF_MODEL}}}) == 1",
                 "",
                 instant=True,
                 form="table",

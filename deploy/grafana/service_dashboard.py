@@ -156,6 +156,29 @@ def document() -> Panel:
         "s",
         f"sum by (le) (increase(isoserve_inference_duration_seconds_bucket{{{OF_JOB}}}{RATE}))",
     )
+    memory = lines(
+        "Memory",
+        "Resident memory by instance; there is none to show where an instance has several workers.",
+        "bytes",
+        Query(f"process_resident_memory_bytes{{{OF_JOB}}}", "{{instance}}"),
+    )
+    processor = lines(
+        "Processor",
+        "Cores in use by instance; inference is done on as many as there are slots.",
+        "none",
+        Query(f"rate(process_cpu_seconds_total{{{OF_JOB}}}{RATE})", "{{instance}}"),
+    )
+    connections = lines(
+        "Refused connections",
+        "Connections a second that were ended before a request was read, by reason: too many, too "
+        "slow, or heads that are too large.",
+        "cps",
+        Query(
+            f"sum by (reason) (rate(isoserve_refused_connections_total{{{OF_JOB}}}{RATE}))"
+            " or vector(0)",
+            "{{reason}}",
+        ),
+    )
     return dashboard(
         "isoserve-service",
         "Isoserve service",
@@ -166,6 +189,7 @@ def document() -> Panel:
                 (8, [(8, by_status), (8, errors), (8, duration)]),
                 (8, [(8, images), (8, stage_times()), (8, inference)]),
                 (8, [(8, waiting), (8, shed), (8, batches)]),
+                (6, [(8, memory), (8, processor), (8, connections)]),
             ]
         ),
         variables=["job"],

@@ -57,7 +57,9 @@ def test_an_expression_parses_and_follows_the_chosen_variables(
         promql_parser.parse(expression.replace("$__rate_interval", "1m"))
         assert set(re.findall(r"\$(\w+)", expression)) - {"__rate_interval"} <= variables
         # Each series that is selected is one of the chosen job; constants have none.
-        for selected in re.findall(r"(?:isoserve[:_]\w[\w:]*|\bup|ALERTS)(\{[^}]*\})?", expression):
+        for selected in re.findall(
+            r"(?:isoserve[:_]\w[\w:]*|process_\w+|\bup|ALERTS)(\{[^}]*\})?", expression
+        ):
             constant = "p_value_uniform" in expression and not selected
             assert constant or 'job=~"$job"' in selected, expression
         assert "rate(" not in expression or "[$__rate_interval]" in expression
