@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,11 +28,12 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    inspect,
     make_url,
     select,
     update,
 )
-from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from models.errors import InputError
 
@@ -127,6 +129,7 @@ class ReviewStore:
             event.listen(self._engine, "connect", _prepare_sqlite)
             self._create_private(str(parsed.database))
         self._ready = False
+        self._creating = threading.Lock()
 
     def keep(self, images: Sequence[KeptImage]) -> int:
         """Store those that are not here yet, in one transaction; the number stored.
@@ -237,8 +240,15 @@ class ReviewStore:
         return len(new)
 
     def _create_table(self) -> None:
-        if not self._ready:
-            _metadata.create_all(self._engine, checkfirst=True)
+        """At the first use that finds the database there; several processes may try at once."""
+        with self._creating:
+            if self._ready:
+                return
+            try:
+                _metadata.create_all(self._engine, checkfirst=True)
+            except DBAPIError:
+                if not inspect(self._engine).has_table(_images.name):
+                    raise
             self._ready = True
 
     @staticmethod
@@ -277,10 +287,10 @@ def _filtered(query: Select[Any], chosen: Filter) -> Select[Any]:
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     # Readers and the writer do not wait for each other; deleted images are overwritten.
     for pragma in (
+        f"busy_timeout={BUSY_SECONDS * 1000}",
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "secure_delete=ON",
-        f"busy_timeout={BUSY_SECONDS * 1000}",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
 

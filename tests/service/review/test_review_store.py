@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,16 @@ def test_more_than_one_delete_at_once_is_deleted(store: ReviewStore) -> None:
     store.keep([kept(i.to_bytes(2, "big")) for i in range(1203)])
     assert store.prune(Bounds(2, 2**30, 30)) == 1201
     assert len(contents(store)) == 2
+
+
+def test_several_that_open_a_new_database_at_once_all_can(tmp_path: Path) -> None:
+    stores = [ReviewStore(f"sqlite:///{tmp_path / 'review.db'}") for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        done = pool.map(lambda store: store.keep([kept(str(id(store)).encode())]), stores)
+        assert sum(done) == 8
+    assert stores[0].counts()["none"] == 8
+    for store in stores:
+        store.close()
 
 
 def test_the_file_is_private_and_deleted_images_are_not_left_in_it(tmp_path: Path) -> None:
