@@ -69,14 +69,21 @@ class Client:
 
     Args:
         url: of the server, such as ``http://localhost:8000``.
+        token: bearer token, for a server that wants one.
         patience: time-outs and retries.
         http: a client of your own, for proxies, certificates or headers; closed with this one.
     """
 
     def __init__(
-        self, url: str, *, patience: Patience = Patience(), http: httpx.Client | None = None
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        patience: Patience = Patience(),
+        http: httpx.Client | None = None,
     ) -> None:
         self._url = url.rstrip("/")
+        self._headers = _headers(token)
         self._patience = patience
         self._http = http or httpx.Client(timeout=patience.timeout)
 
@@ -147,9 +154,10 @@ class Client:
     def _send(
         self, method: str, path: str, params: Mapping[str, str], **body: Any
     ) -> httpx.Response:
+        url, headers = self._url + path, self._headers
         for attempt in count():
             try:
-                response = self._http.request(method, self._url + path, params=params, **body)
+                response = self._http.request(method, url, params=params, headers=headers, **body)
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 raise _unreachable(self._url, error) from error
             wait = self._patience.wait(response, attempt)
@@ -163,9 +171,15 @@ class AsyncClient:
     """:class:`Client` for asyncio: the same methods, awaited."""
 
     def __init__(
-        self, url: str, *, patience: Patience = Patience(), http: httpx.AsyncClient | None = None
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        patience: Patience = Patience(),
+        http: httpx.AsyncClient | None = None,
     ) -> None:
         self._url = url.rstrip("/")
+        self._headers = _headers(token)
         self._patience = patience
         self._http = http or httpx.AsyncClient(timeout=patience.timeout)
 
@@ -224,9 +238,12 @@ class AsyncClient:
     async def _send(
         self, method: str, path: str, params: Mapping[str, str], **body: Any
     ) -> httpx.Response:
+        url, headers = self._url + path, self._headers
         for attempt in count():
             try:
-                response = await self._http.request(method, self._url + path, params=params, **body)
+                response = await self._http.request(
+                    method, url, params=params, headers=headers, **body
+                )
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 raise _unreachable(self._url, error) from error
             wait = self._patience.wait(response, attempt)
@@ -234,6 +251,10 @@ class AsyncClient:
                 break
             await asyncio.sleep(wait)
         return response
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def _params(

@@ -29,6 +29,7 @@ from isoserve.failures import IsoserveError
 from isoserve.image_paths import check_paths, find_images
 from isoserve.predictors import LocalModel, Predictor, RemoteModel, Result
 from models.errors import InputError
+from service.cores import usable_cores
 from service.settings import read_settings
 from service.verdicts import VerdictRequest
 
@@ -45,6 +46,12 @@ EXIT_SOME_FAILED = 1
 @click.option("--model", type=click.Path(path_type=Path), help="A model.onnx to run here.")
 @click.option("--url", help="A server to ask instead, such as http://localhost:8000.")
 @click.option(
+    "--token",
+    envvar="ISOSERVE_TOKEN",
+    show_envvar=True,
+    help="Bearer token of the server; other users of this machine do not see the variable.",
+)
+@click.option(
     "--format",
     "output_format",
     type=click.Choice(["table", "jsonl"]),
@@ -58,6 +65,7 @@ def predict(
     paths: tuple[Path, ...],
     model: Path | None,
     url: str | None,
+    token: str | None,
     output_format: str,
     alpha: float | None,
     top_k: int | None,
@@ -87,13 +95,13 @@ def predict(
     with ExitStack() as stack:
         predictor: Predictor
         if model is not None:
-            threads = settings.slots or len(os.sched_getaffinity(0))
+            threads = settings.slots or usable_cores()
             asked = VerdictRequest("", settings.alpha, top_k or 1)
             predictor = LocalModel(model, threads, settings, asked)
         else:
             threads = REQUESTS_AT_ONCE
-            client = stack.enter_context(Client(url or "", patience=PATIENCE))
-            predictor = RemoteModel(client, settings.max_body_bytes, alpha, top_k)
+            client = stack.enter_context(Client(url or "", token=token, patience=PATIENCE))
+            predictor = RemoteModel(client, settings.max_image_bytes, alpha, top_k)
         batches = _batches(find_images(paths), settings.max_batch)
         try:
             tally = _write(in_order(predictor, batches, threads), paths, output_format)

@@ -15,7 +15,7 @@ from isoserve.failures import RequestRefused, ServerBusy
 from isoserve.image_paths import read_image
 from models.errors import InputError
 from service.engine import ModelRefused, Pixels, load_model, read_model_bytes
-from service.images import ImageLimits, InvalidImage, check_header, decode
+from service.images import InvalidImage, check_header, decode
 from service.settings import Settings
 from service.verdicts import VerdictRequest, verdict
 
@@ -34,13 +34,12 @@ class LocalModel:
     def __init__(self, path: Path, slots: int, settings: Settings, asked: VerdictRequest) -> None:
         try:
             data = read_model_bytes(path, settings.max_model_bytes)
-            self._model = load_model("file", 1, data, slots, settings.max_batch)
+            self._model = load_model("file", 1, data, slots, settings.max_batch, settings.device)
         except ModelRefused as error:
             raise InputError(f"{path}: {error}") from error
         self._model.name = self._model.card.name
         self._asked = asked
-        self._max_bytes = settings.max_body_bytes
-        self._limits = ImageLimits(max_pixels=settings.max_pixels, max_side=settings.max_side)
+        self._limits = settings.image_limits
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(slots):
             self._free.put(slot)
@@ -66,7 +65,7 @@ class LocalModel:
         return results
 
     def _pixels(self, path: Path) -> Pixels | Problem:
-        body = _read(path, self._max_bytes)
+        body = _read(path, self._limits.max_bytes)
         if isinstance(body, Problem):
             return body
         try:
@@ -98,7 +97,7 @@ class RemoteModel:
         except ServerBusy as busy:
             return [busy.problem for _ in bodies]
         except RequestRefused as refused:
-            if refused.problem.status in (404, 422):
+            if refused.problem.status in (401, 404, 422):
                 raise  # the next request would be refused as well
             if len(bodies) > 1:
                 # The server's limits may be lower than a request of many; or one image is bad.
@@ -114,6 +113,6 @@ def _read(path: Path, limit: int) -> bytes | Problem:
     if not body:
         return Problem(400, "empty", "the file is empty", "")
     if len(body) > limit:
-        detail = f"the file has more than {limit} bytes (ISOSERVE_MAX_BODY_BYTES)"
+        detail = f"the file has more than {limit} bytes (ISOSERVE_MAX_IMAGE_BYTES)"
         return Problem(413, "too_many_bytes", detail, "")
     return body

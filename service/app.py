@@ -20,7 +20,6 @@ from service.batching import MicroBatcher
 from service.body import BodyBudget
 from service.cores import usable_cores
 from service.exchange import OTHER_ROUTE, Exchanges
-from service.images import ImageLimits
 from service.inference_protocol.errors import is_of_protocol
 from service.inference_protocol.inference import Inference
 from service.inference_protocol.openapi import describe_inference_protocol
@@ -47,12 +46,7 @@ class Application:
         self.settings = settings
         self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
-        self.image_limits = ImageLimits(
-            settings.max_pixels,
-            settings.max_side,
-            settings.max_image_bytes,
-            settings.max_jpeg_scans,
-        )
+        self.image_limits = settings.image_limits
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
         self.review = open_review(settings, self.repository, self.metrics)

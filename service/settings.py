@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from models.card import DEFAULT_ALPHA, OpenShare
 from models.errors import InputError
 from service.devices import Device
+from service.images import ImageLimits
 
 ENV_PREFIX = "ISOSERVE_"
 
@@ -147,6 +148,16 @@ class Settings(BaseSettings):
     review_days: float = Field(
         30.0, gt=0, description="Images kept for review are deleted after so many days."
     )
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """The settings of a single image, as the decoder takes them."""
+        return ImageLimits(
+            max_pixels=self.max_pixels,
+            max_side=self.max_side,
+            max_bytes=self.max_image_bytes,
+            max_jpeg_scans=self.max_jpeg_scans,
+        )
 
     @model_validator(mode="after")
     def _agree_with_each_other(self) -> Self:

@@ -58,7 +58,7 @@ def test_the_tutorial_leads_from_an_empty_folder_to_a_verdict(tmp_path: Path) ->
     }
     assert table["circle.png"][0::2][:2] == ["known", "circle"]
     assert table["triangle.png"][0::2][:2] == ["known", "triangle"]
-    assert table["stripes.png"][0] == "unknown"
+    assert table["rings.png"][0] == "unknown"
     verdict = json.loads((empty / "verdict.json").read_text())
     assert verdict["model"] == "shapes"
     assert verdict["ood"]["is_ood"] is True

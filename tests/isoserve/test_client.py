@@ -14,8 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import RunningServer, colour
+from conftest import RunningServer, StartServer, colour
 from PIL import Image
+from tiny_model import write_tiny_model
 
 import isoserve
 from isoserve import AsyncClient, Client, ImageRefused, Problem, RequestRefused, Verdict
@@ -212,6 +213,19 @@ def test_retry_after_may_be_a_date_and_a_503_without_it_is_final() -> None:
     assert patience.wait(httpx.Response(503), 0) is None
     assert patience.wait(httpx.Response(503, headers={"Retry-After": "0"}), 0) == 0
     assert patience.wait(httpx.Response(500, headers={"Retry-After": "0"}), 0) is None
+
+
+def test_a_server_with_tokens_answers_who_has_one(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    model = write_tiny_model(tmp_path / "model.onnx")
+    (tmp_path / "tokens").write_text("secret-of-some-length\n")
+    server = start_server(model, "--token-file", str(tmp_path / "tokens"))
+    with Client(server.url) as stranger, pytest.raises(RequestRefused) as caught:
+        stranger.predict(RED)
+    assert caught.value.problem.status == 401
+    with Client(server.url, token="secret-of-some-length") as friend:
+        assert friend.predict(RED).prediction.label == "red"
 
 
 def test_an_answer_that_is_not_of_this_server_is_said_so() -> None:

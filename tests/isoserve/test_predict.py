@@ -196,7 +196,7 @@ def test_a_file_over_the_byte_limit_fails_alone(
     large_noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     (tmp_path / "large.png").write_bytes(encoded(large_noise))
     (tmp_path / "small.png").write_bytes(colour(255, 0, 0))
-    monkeypatch.setenv("ISOSERVE_MAX_BODY_BYTES", "5000")
+    monkeypatch.setenv("ISOSERVE_MAX_IMAGE_BYTES", "5000")
     large, small = lines(tmp_path, "--model", model, code=1)
     assert large["error"]["reason"] == "too_many_bytes"
     assert small["prediction"]["label"] == "red"

@@ -30,15 +30,18 @@ def test_every_command_has_an_example_and_the_summary_of_the_list(name: str) -> 
     command = getattr(importlib.import_module(module), attribute)
     assert isinstance(command, click.Command)
     assert " ".join((command.help or "").split("\n\n")[0].split()) == summary
-    shown = CliRunner().invoke(cli, [name, "--help"])
-    assert shown.exit_code == 0
-    assert f"  isoserve {name} " in shown.output.partition("Example")[2]
-    undocumented = [
-        parameter.name
-        for parameter in command.params
-        if isinstance(parameter, click.Option) and not parameter.help
-    ]
-    assert undocumented == []
+    inner = command.commands if isinstance(command, click.Group) else {"": command}
+    for inner_name, each in inner.items():
+        words = [*name.split(), *inner_name.split()]
+        shown = CliRunner().invoke(cli, [*words, "--help"])
+        assert shown.exit_code == 0
+        assert f"isoserve {' '.join(words)} " in shown.output.partition("Example")[2]
+        undocumented = [
+            parameter.name
+            for parameter in each.params
+            if isinstance(parameter, click.Option) and not parameter.help
+        ]
+        assert undocumented == []
 
 
 def test_the_list_and_completion_load_neither_torch_nor_the_server() -> None:

@@ -30,7 +30,12 @@ PACKAGES = ("torch", "numpy", "scikit-learn", "pytorch-ood")
 
 @click.command()
 @click.option(
-    "--scale", "scale_name", type=click.Choice(list(SCALES)), default="smoke", show_default=True
+    "--scale",
+    "scale_name",
+    type=click.Choice(list(SCALES)),
+    default="smoke",
+    show_default=True,
+    help="How much: smoke takes minutes, cpu hours, paper days of GPUs.",
 )
 @click.option(
     "--output",
