@@ -44,6 +44,7 @@ class Application:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._guard = _guard(settings)
         self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
         self.image_limits = settings.image_limits
@@ -57,7 +58,7 @@ class Application:
             self._dispatch,
             self.metrics,
             BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc),
-            _guard(settings),
+            self._guard,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,12 +130,27 @@ class Application:
         while settings.workers > 1 and not self.repository.scanned:
             await asyncio.sleep(0.02)
         try:
-            yield
+            async with self._grpc():
+                yield
         finally:
             await asyncio.to_thread(self.repository.close)
             await asyncio.to_thread(batcher.close)
             if batcher.keeper is not None:
                 await asyncio.to_thread(batcher.keeper.close)
+
+    @asynccontextmanager
+    async def _grpc(self) -> AsyncIterator[None]:
+        if not self.settings.grpc_port:
+            yield
+            return
+        from service.grpc_server import GrpcServer  # an extra: not everyone has it
+
+        server = GrpcServer(self.settings, self.inference, self.metrics, self._guard)
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop()
 
 
 def create_app(settings: Settings) -> Application:

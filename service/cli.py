@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +56,8 @@ def serve(model: Path | None, **options: Any) -> None:
     _check_repository(settings)
     if settings.token_file is not None:
         Tokens(settings.token_file)
-    listener = _listen(settings)
+    _check_grpc(settings)
+    listener = _listen(settings, settings.port)
     configure_logging()
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -78,10 +80,18 @@ def _check_repository(settings: Settings) -> None:
         )
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _check_grpc(settings: Settings) -> None:
+    if not settings.grpc_port:
+        return
+    if importlib.util.find_spec("grpc") is None:
+        raise InputError("--grpc-port needs grpcio: pip install 'isoserve[grpc]'")
+    _listen(settings, settings.grpc_port).close()
+
+
+def _listen(settings: Settings, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -89,6 +99,6 @@ def _listen(settings: Settings) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         raise InputError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
+            f"cannot listen on {settings.host} port {port}: {error.strerror}"
         ) from error
     return listener

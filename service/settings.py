@@ -26,6 +26,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    grpc_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port for the Open Inference Protocol over gRPC; 0 means none.",
+    )
     repository: Path = Field(
         Path("model_repository"),
         description="Folder of NAME/VERSION/model.onnx, or one model.onnx to serve by itself.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +139,7 @@ def read_tensor(declared: dict[str, Any], binary: memoryview) -> Tensor:
         raise _bad("an input must have a 'name' and a 'datatype', both strings")
     shape = check_shape(name, declared.get("shape"))
     parameters = object_of(declared, "parameters")
-    _check_supported(name, parameters, UNSUPPORTED_INPUT)
+    check_supported(name, parameters, UNSUPPORTED_INPUT)
     size = parameters.get("binary_data_size")
     if size is None:
         data = declared.get("data")
@@ -192,6 +193,17 @@ def check_outputs(names: list[str]) -> None:
             raise bad_tensor(name, "the output is asked for twice")
 
 
+def check_supported(name: str, parameters: Iterable[str], unsupported: Sequence[str]) -> None:
+    """Refuse a tensor's parameters that would change what it means.
+
+    Raises:
+        Problem: 400.
+    """
+    for parameter in parameters:
+        if parameter in unsupported:
+            raise bad_tensor(name, f"the parameter '{parameter}' is not supported")
+
+
 def _outputs(document: dict[str, Any], binary_by_default: bool) -> list[WantedOutput]:
     """The outputs asked for; all of them when none is named."""
     declared = _objects(document, "outputs") if document.get("outputs") else []
@@ -202,16 +214,10 @@ def _outputs(document: dict[str, Any], binary_by_default: bool) -> list[WantedOu
     wanted = []
     for name, each in zip(names, declared, strict=True):
         parameters = object_of(each, "parameters")
-        _check_supported(str(name), parameters, UNSUPPORTED_OUTPUT)
+        check_supported(str(name), parameters, UNSUPPORTED_OUTPUT)
         binary = "binary_data" not in parameters and binary_by_default
         wanted.append(WantedOutput(str(name), binary or _flag(parameters, "binary_data")))
     return wanted or [WantedOutput(name, binary_by_default) for name in OUTPUTS]
-
-
-def _check_supported(name: str, parameters: dict[str, Any], unsupported: tuple[str, ...]) -> None:
-    for parameter in unsupported:
-        if parameter in parameters:
-            raise bad_tensor(name, f"the parameter '{parameter}' is not supported")
 
 
 def _flag(parameters: dict[str, Any], name: str) -> bool:
