@@ -85,8 +85,8 @@ def fogged(image: Image.Image, rng: random.Random) -> Image.Image:
 class Sender:
     """Posts images at a steady rate, on one connection."""
 
-    def __init__(self, url: str, rate: float) -> None:
-        self._client = httpx.Client(base_url=url, timeout=10)
+    def __init__(self, client: httpx.Client, rate: float) -> None:
+        self._client = client
         self._pause = 1.0 / rate
         self._next = time.monotonic()
 
@@ -118,8 +118,8 @@ class Sender:
         self.p_value(image)
 
 
-def stand_ins(sender: Sender, rng: random.Random) -> list[Image.Image]:
-    """Drawn pictures, equally many in each twentieth of the p-values as far as they are found."""
+def stand_ins(sender: Sender, rng: random.Random) -> list[list[Image.Image]]:
+    """Drawn pictures by twentieth of the p-value, as far as such are found within a minute."""
     strata: list[list[Image.Image]] = [[] for _ in range(STRATA)]
     until = time.monotonic() + SEARCH_SECONDS
     while time.monotonic() < until and min(map(len, strata)) < A_STRATUM:
@@ -133,7 +133,7 @@ def stand_ins(sender: Sender, rng: random.Random) -> list[Image.Image]:
             stratum.append(image)
     found = [len(stratum) for stratum in strata]
     log.info("stand-ins by twentieth of the p-value: %s", found)
-    return [image for stratum in strata for image in stratum]
+    return [stratum for stratum in strata if stratum]
 
 
 def main() -> None:
@@ -146,26 +146,37 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=0, help="0: without end")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    rng = random.Random(0)
-    sender = Sender(given.url, given.rate)
-    sender.wait_until_ready()
-    usual = folder_images(given.images) or stand_ins(sender, rng)
-    if not usual:
-        raise SystemExit(f"no images in {given.images} and none found that the model accepts")
-    phases: list[tuple[str, Painter]] = [
-        ("usual images", lambda rng: rng.choice(usual)),
-        ("fog", lambda rng: fogged(rng.choice(usual), rng)),
-        ("usual images", lambda rng: rng.choice(usual)),
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with httpx.Client(base_url=given.url, timeout=10) as client:
+        sender = Sender(client, given.rate)
+        sender.wait_until_ready()
+        rng = random.Random(0)
+        images = folder_images(given.images)
+        groups = [images] if images else stand_ins(sender, rng)
+        if not groups:
+            raise SystemExit(f"no images in {given.images}, and the service judged none drawn")
+        done = 0
+        while not given.rounds or done < given.rounds:
+            for name, paint in phases(groups):
+                log.info("%s for %g s at %g images/s", name, given.seconds, given.rate)
+                until = time.monotonic() + given.seconds
+                while time.monotonic() < until:
+                    sender.send(paint(rng))
+            done += 1
+
+
+def phases(groups: list[list[Image.Image]]) -> list[tuple[str, Painter]]:
+    """One round: what is sent, under which name. A group is chosen first, then an image of it."""
+
+    def usual(rng: random.Random) -> Image.Image:
+        return rng.choice(rng.choice(groups))
+
+    return [
+        ("usual images", usual),
+        ("fog", lambda rng: fogged(usual(rng), rng)),
+        ("usual images", usual),
         ("foreign objects", foreign),
     ]
-    done = 0
-    while not given.rounds or done < given.rounds:
-        for name, paint in phases:
-            log.info("%s for %g s at %g images/s", name, given.seconds, given.rate)
-            until = time.monotonic() + given.seconds
-            while time.monotonic() < until:
-                sender.send(paint(rng))
-        done += 1
 
 
 def _gradient(rng: random.Random) -> Image.Image:
