@@ -29,6 +29,8 @@ A_STRATUM = 8
 SEARCH_SECONDS = 60.0
 MOST_IMAGES = 1000
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+PHASES = ("usual", "fog", "foreign")
+ROUND = ("usual", "fog", "usual", "foreign")
 Painter = Callable[[random.Random], Image.Image]
 
 
@@ -144,6 +146,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=Path("/images"))
     parser.add_argument("--seconds", type=float, default=120.0, help="length of each phase")
     parser.add_argument("--rounds", type=int, default=0, help="0: without end")
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=ROUND)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -152,31 +155,33 @@ def main() -> None:
         sender.wait_until_ready()
         rng = random.Random(0)
         images = folder_images(given.images)
-        groups = [images] if images else stand_ins(sender, rng)
-        if not groups:
-            raise SystemExit(f"no images in {given.images}, and the service judged none drawn")
+        groups = [images] if images else []
+        if not groups and set(given.phases) - {"foreign"}:
+            groups = stand_ins(sender, rng)
+            if not groups:
+                raise SystemExit(f"no images in {given.images}, and the service judged none drawn")
+        painters = painters_of(groups)
         done = 0
         while not given.rounds or done < given.rounds:
-            for name, paint in phases(groups):
-                log.info("%s for %g s at %g images/s", name, given.seconds, given.rate)
+            for phase in given.phases:
+                log.info("%s for %g s at %g images/s", phase, given.seconds, given.rate)
                 until = time.monotonic() + given.seconds
                 while time.monotonic() < until:
-                    sender.send(paint(rng))
+                    sender.send(painters[phase](rng))
             done += 1
 
 
-def phases(groups: list[list[Image.Image]]) -> list[tuple[str, Painter]]:
-    """One round: what is sent, under which name. A group is chosen first, then an image of it."""
+def painters_of(groups: list[list[Image.Image]]) -> dict[str, Painter]:
+    """What each phase sends. A group of usual images is chosen first, then an image of it."""
 
     def usual(rng: random.Random) -> Image.Image:
         return rng.choice(rng.choice(groups))
 
-    return [
-        ("usual images", usual),
-        ("fog", lambda rng: fogged(usual(rng), rng)),
-        ("usual images", usual),
-        ("foreign objects", foreign),
-    ]
+    return {
+        "usual": usual,
+        "fog": lambda rng: fogged(usual(rng), rng),
+        "foreign": foreign,
+    }
 
 
 def _gradient(rng: random.Random) -> Image.Image:
