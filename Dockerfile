@@ -23,7 +23,8 @@ RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb')
         --constraint constraints.txt --requirement wanted.txt
 COPY --from=wheel /wheels wheels
 RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir --no-deps wheels/*.whl \
-    && python3 -m pip --python /opt/isoserve/bin/python check
+    && python3 -m pip --python /opt/isoserve/bin/python check \
+    && find /opt/isoserve -type d -name tests -prune -exec rm -r {} +
 
 FROM ${GPU_BASE_IMAGE} AS gpu-base
 # hadolint ignore=DL3008

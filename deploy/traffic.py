@@ -29,6 +29,8 @@ A_STRATUM = 8
 SEARCH_SECONDS = 60.0
 MOST_IMAGES = 1000
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+PHASES = ("usual", "fog", "foreign")
+ROUND = ("usual", "fog", "usual", "foreign")
 Painter = Callable[[random.Random], Image.Image]
 
 
@@ -85,8 +87,8 @@ def fogged(image: Image.Image, rng: random.Random) -> Image.Image:
 class Sender:
     """Posts images at a steady rate, on one connection."""
 
-    def __init__(self, url: str, rate: float) -> None:
-        self._client = httpx.Client(base_url=url, timeout=10)
+    def __init__(self, client: httpx.Client, rate: float) -> None:
+        self._client = client
         self._pause = 1.0 / rate
         self._next = time.monotonic()
 
@@ -118,8 +120,8 @@ class Sender:
         self.p_value(image)
 
 
-def stand_ins(sender: Sender, rng: random.Random) -> list[Image.Image]:
-    """Drawn pictures, equally many in each twentieth of the p-values as far as they are found."""
+def stand_ins(sender: Sender, rng: random.Random) -> list[list[Image.Image]]:
+    """Drawn pictures by twentieth of the p-value, as far as such are found within a minute."""
     strata: list[list[Image.Image]] = [[] for _ in range(STRATA)]
     until = time.monotonic() + SEARCH_SECONDS
     while time.monotonic() < until and min(map(len, strata)) < A_STRATUM:
@@ -133,7 +135,7 @@ def stand_ins(sender: Sender, rng: random.Random) -> list[Image.Image]:
             stratum.append(image)
     found = [len(stratum) for stratum in strata]
     log.info("stand-ins by twentieth of the p-value: %s", found)
-    return [image for stratum in strata for image in stratum]
+    return [stratum for stratum in strata if stratum]
 
 
 def main() -> None:
@@ -144,28 +146,42 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=Path("/images"))
     parser.add_argument("--seconds", type=float, default=120.0, help="length of each phase")
     parser.add_argument("--rounds", type=int, default=0, help="0: without end")
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=ROUND)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    rng = random.Random(0)
-    sender = Sender(given.url, given.rate)
-    sender.wait_until_ready()
-    usual = folder_images(given.images) or stand_ins(sender, rng)
-    if not usual:
-        raise SystemExit(f"no images in {given.images} and none found that the model accepts")
-    phases: list[tuple[str, Painter]] = [
-        ("usual images", lambda rng: rng.choice(usual)),
-        ("fog", lambda rng: fogged(rng.choice(usual), rng)),
-        ("usual images", lambda rng: rng.choice(usual)),
-        ("foreign objects", foreign),
-    ]
-    done = 0
-    while not given.rounds or done < given.rounds:
-        for name, paint in phases:
-            log.info("%s for %g s at %g images/s", name, given.seconds, given.rate)
-            until = time.monotonic() + given.seconds
-            while time.monotonic() < until:
-                sender.send(paint(rng))
-        done += 1
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with httpx.Client(base_url=given.url, timeout=10) as client:
+        sender = Sender(client, given.rate)
+        sender.wait_until_ready()
+        rng = random.Random(0)
+        images = folder_images(given.images)
+        groups = [images] if images else []
+        if not groups and set(given.phases) - {"foreign"}:
+            groups = stand_ins(sender, rng)
+            if not groups:
+                raise SystemExit(f"no images in {given.images}, and the service judged none drawn")
+        painters = painters_of(groups)
+        done = 0
+        while not given.rounds or done < given.rounds:
+            for phase in given.phases:
+                log.info("%s for %g s at %g images/s", phase, given.seconds, given.rate)
+                until = time.monotonic() + given.seconds
+                while time.monotonic() < until:
+                    sender.send(painters[phase](rng))
+            done += 1
+
+
+def painters_of(groups: list[list[Image.Image]]) -> dict[str, Painter]:
+    """What each phase sends. A group of usual images is chosen first, then an image of it."""
+
+    def usual(rng: random.Random) -> Image.Image:
+        return rng.choice(rng.choice(groups))
+
+    return {
+        "usual": usual,
+        "fog": lambda rng: fogged(usual(rng), rng),
+        "foreign": foreign,
+    }
 
 
 def _gradient(rng: random.Random) -> Image.Image:
