@@ -1,6 +1,6 @@
 """What the verdict costs: the exported model against the same network with a SoftMax head.
 
-    python -m benchmarks.knowing --network resnet9_32 --output benchmarks/knowing
+    python -m benchmarks.knowing --network resnet9_32 --output benchmarks/results
 
 Both are ONNX files run by ONNX Runtime on one thread, in turn within one process, so that the
 ratio holds on a noisy machine. The bare network gives class probabilities and nothing else; the
@@ -72,7 +72,7 @@ def main() -> None:
         "onnxruntime": onnxruntime.__version__,
         "rows": rows,
     }
-    (options.output / "results.json").write_text(json.dumps(report, indent=2) + "\n")
+    (options.output / "knowing.json").write_text(json.dumps(report, indent=2) + "\n")
     for row in rows:
         print(
             f"batch {row['batch_size']}: bare {row['bare_ms']:.3f} ms, "
