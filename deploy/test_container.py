@@ -231,7 +231,7 @@ def watch_an_alert(inside: list[str], compose: list[str], context: Path) -> str:
 
     wait_for(is_up, 120, said)
     service = run("podman", "ps", "--quiet", "--filter", "name=_isoserve_")
-    arguments = "--phases foreign --rate 40 --seconds 60 --rounds 1".split()
+    arguments = ["--phases", "foreign", "--rate", "40", "--seconds", "60", "--rounds", "1"]
     began = time.monotonic()
     with (context / "deploy" / "traffic.py").open() as script:
         sender = subprocess.Popen(
