@@ -33,6 +33,8 @@ from training.parity import check_parity
 
 OPSET = 20
 
+_TRACES = ("pkg.torch.onnx.stack_trace", "pkg.torch.onnx.fx_node")
+
 
 class ServedModel(nn.Module):
     """uint8 images [N, H, W, 3] -> the outputs of :data:`models.card.OUTPUT_NAMES`.
@@ -155,7 +157,16 @@ def to_onnx(
         )
     model: onnx.ModelProto = program.model_proto
     del model.graph.value_info[:]  # shapes of the placeholders
+    forget_sources(model)
     return model
+
+
+def forget_sources(model: onnx.ModelProto) -> None:
+    """Drop the exporter's stack traces: they name folders of the machine that trained."""
+    for node in model.graph.node:
+        kept = [entry for entry in node.metadata_props if entry.key not in _TRACES]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
 
 
 def set_card(model: onnx.ModelProto, card: ModelCard) -> None:

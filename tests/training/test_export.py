@@ -68,6 +68,8 @@ def test_one_file_carries_everything(model_file: Path, held_out: LabelledImages)
     session = onnxruntime.InferenceSession(model_file.read_bytes())
     card = read_card(session.get_modelmeta().custom_metadata_map)
     assert card.classes == ["blue", "green", "red"]
+    for folder in (Path.cwd(), Path(onnx.__file__).parents[1]):
+        assert str(folder).encode() not in model_file.read_bytes()
     assert (card.input.height, card.input.width) == (16, 16)
     assert card.calibration.n == len(held_out) == sum(card.calibration.class_counts)
     assert [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()] == [
