@@ -5,9 +5,9 @@
 For machines without a Docker engine, with Debian's buildah, podman, runc, netavark, aardvark-dns,
 mmdebstrap, prometheus and prometheus-alertmanager, and podman-compose from pip. Needs root. Where
 no base image is given, one is made of Debian's packages; Prometheus and Alertmanager are Debian's
-on that base, under the names and versions that the compose file asks for; Grafana is left out. Rules
-run as they are, except that windows and holds are shortened, and scrapes hastened, so that an alert
-comes and goes within minutes.
+on that base, under the names and versions that the compose file asks for; Grafana is left out.
+Rules run as they are, except that windows and holds are shortened, and scrapes hastened, so that
+an alert comes and goes within minutes.
 """
 
 from __future__ import annotations
