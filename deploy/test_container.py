@@ -4,10 +4,10 @@
 
 For machines without a Docker engine, with Debian's buildah, podman, runc, netavark, aardvark-dns,
 mmdebstrap, prometheus and prometheus-alertmanager, and podman-compose from pip. Needs root. Where
-no base image is given, one is made of Debian's packages; Prometheus and Alertmanager are Debian's
-on that base, under the names and versions that the compose file asks for; Grafana is left out.
-Rules run as they are, except that windows and holds are shortened, and scrapes hastened, so that
-an alert comes and goes within minutes.
+no base image is given, one is made of Debian's packages; Prometheus and Alertmanager are Debian's,
+under the names and versions that the compose file asks for; Grafana is left out. Rules run as they
+are, except that windows and holds are shortened, and scrapes hastened, so that an alert comes and
+goes within minutes.
 """
 
 from __future__ import annotations
@@ -153,18 +153,8 @@ def build(context: Path, base: str) -> str:
     ]
     added = (sizes[0] - sizes[1]) / 1e6
     assert added + SLIM_MEGABYTES < MOST_MEGABYTES, f"{added:.0f} MB on top of the base"
-    held = run(
-        "podman",
-        "run",
-        "--rm",
-        "--network=none",
-        "--entrypoint",
-        "find",
-        IMAGE,
-        "/opt",
-        "-name",
-        "torch*",
-    )
+    torch = ["/opt/isoserve", "-type", "d", "-name", "torch"]
+    held = run("podman", "run", "--rm", "--network=none", "--entrypoint", "find", IMAGE, *torch)
     assert not held, held
     return f"{added:.0f} MB on top of the base, {added + SLIM_MEGABYTES:.0f} MB on slim"
 
@@ -230,6 +220,8 @@ def watch_an_alert(inside: list[str], compose: list[str], context: Path) -> str:
         return run(*compose, "logs", cwd=context, check=False)
 
     wait_for(is_up, 120, said)
+    for name in run("podman", "ps", "--format", "{{.Names}}").split():
+        wait_for(lambda name=name: healthy(name), 60, said)  # type: ignore[misc]
     service = run("podman", "ps", "--quiet", "--filter", "name=_isoserve_")
     arguments = ["--phases", "foreign", "--rate", "40", "--seconds", "60", "--rounds", "1"]
     began = time.monotonic()
@@ -243,7 +235,7 @@ def watch_an_alert(inside: list[str], compose: list[str], context: Path) -> str:
     ended = time.monotonic()
     wait_for(lambda: not fires(), 300, said)
     gone = time.monotonic() - ended
-    return f"scraped; an alert {fired:.0f} s after foreign images began, none {gone:.0f} s after"
+    return f"all healthy; an alert {fired:.0f} s into foreign images, none {gone:.0f} s after them"
 
 
 def stand_in(image: str, base: str) -> None:
@@ -253,6 +245,9 @@ def stand_in(image: str, base: str) -> None:
         return
     made = run("buildah", "from", "--pull-never", base)
     run("buildah", "copy", made, shutil.which(program) or program, "/bin/")
+    # Debian's Alertmanager reads its message templates from there.
+    if (shared := Path("/usr/share/prometheus") / package.removeprefix("prometheus-")).exists():
+        run("buildah", "copy", made, shared, shared)
     run("buildah", "config", "--entrypoint", f'["/bin/{program}"]', made)
     run("buildah", "run", made, "mkdir", "/prometheus", "/alertmanager")
     run("buildah", "run", made, "chown", "65534:65534", "/prometheus", "/alertmanager")
