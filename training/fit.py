@@ -218,7 +218,7 @@ def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:
     height, width = images.pixels.shape[1:3]
     return Checkpoint(
         recipe=recipe.model_dump(),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=shlex.join(["isoserve", *sys.argv[1:]]),
         source=source,
         data_name=images.name,
         data_digest=images.digest(),

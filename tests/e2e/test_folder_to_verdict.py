@@ -54,6 +54,8 @@ def test_a_folder_of_images_becomes_a_served_verdict(
     assert "Traceback" not in trained.stderr
 
     server = start_server(tmp_path / "run" / "model.onnx")
+    card = server.get("/v1/models/mine").json()["versions"][0]["card"]
+    assert card["command"].startswith(f"isoserve train {tmp_path / 'mine'} --output")
     generator = np.random.default_rng(2)
     right = 0
     for name, level in CLASSES.items():
