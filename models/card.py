@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from models.errors import InputError
 
 CARD_KEY = "isoserve.card"
-SCHEMA_VERSION = 1
 
 INPUT_NAME = "images"
 """uint8 [N, H, W, 3], RGB, already at the model's height and width."""

@@ -36,7 +36,7 @@ from training.batches import (
     mixed_seed,
     normalise,
 )
-from training.checkpoint import Checkpoint
+from training.checkpoint import FILE_NAME, Checkpoint
 from training.data import LabelledImages, held_out_count, hold_out
 from training.progress import Progress
 from training.recipe import Recipe
@@ -56,7 +56,7 @@ def fit(
             images are too few.
     """
     checkpoint = _start(recipe, source, images)
-    if (output / "checkpoint.pt").exists():
+    if (output / FILE_NAME).exists():
         checkpoint = _matching(Checkpoint.load(output), checkpoint)
     if recipe.batch_size % fabric.world_size:
         raise InputError(
