@@ -20,7 +20,7 @@ from training.reproduce.grid import Cell, Grid
 from training.reproduce.material import Sources
 from training.reproduce.measure import measure
 from training.reproduce.plots import draw_all
-from training.reproduce.report import Circumstances, write_report
+from training.reproduce.report import Circumstances, Findings, write_report
 from training.reproduce.scale import SCALES, Scale
 from training.reproduce.speed import Cost, measure_costs
 from training.reproduce.store import Store, digest
@@ -66,7 +66,17 @@ PACKAGES = ("torch", "numpy", "scikit-learn", "pytorch-ood")
 @click.option("--network", multiple=True, help="Only these of the scale's networks, or others.")
 @click.option("--only-in", multiple=True, help="Only these in-distributions of the scale.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds of the main losses.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs in place of the scale's.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Epochs in place of the scale's; ACET's change in proportion.",
+)
+@click.option(
+    "--studies/--no-studies",
+    default=True,
+    show_default=True,
+    help="Also the trainings of E_s, of the ablation and of fewer images.",
+)
 @click.option("--note", default="", help="A remark on the images, shown in the report.")
 @click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--devices", default="auto", show_default=True, help="How many, or which.")
@@ -81,6 +91,7 @@ def reproduce(
     only_in: tuple[str, ...],
     seeds: int | None,
     epochs: int | None,
+    studies: bool,
     note: str,
     accelerator: str,
     devices: str,
@@ -88,7 +99,8 @@ def reproduce(
 ) -> None:
     """Train and evaluate every system of the papers and write the report.
 
-    Stopped at any moment and started again with the same options, it goes on where it was.
+    Stopped at any moment and started again with the same options, it goes on where it was; started
+    twice at once on the same folder, the two share the work.
 
     \b
     Example:
@@ -97,6 +109,7 @@ def reproduce(
           --out-data tinyimagenet=data/tinyimagenet --out-data svhn
     """
     scale = _chosen(SCALES[scale_name], network, only_in, seeds, epochs)
+    scale = replace(scale, studies=studies)
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
@@ -119,8 +132,7 @@ def reproduce(
         if (cell.evaluation.training.recipe.network, cell.evaluation.training.in_data)
         == scale.study
     ]
-    if study:
-        draw_all(results, study, output / "figures")
+    figures = draw_all(results, study, output / "figures") if study else []
     costs = _costs(grid, cells, store)
     context = click.get_current_context()
     made = Circumstances(
@@ -129,7 +141,7 @@ def reproduce(
         versions={name: importlib.metadata.version(name) for name in PACKAGES},
         machine=_machine(),
     )
-    write_report(output, scale, results, costs, made)
+    write_report(output, scale, results, Findings(costs, figures), made)
     click.echo(f"{output / 'report.md'} and {output / 'report.html'} written")
 
 
@@ -160,8 +172,13 @@ def _chosen(
         ),
         seeds=seeds or scale.seeds,
         recipe=recipe.model_copy(update={"epochs": epochs or recipe.epochs}),
-        acet_epochs=min(scale.acet_epochs, epochs or scale.acet_epochs),
+        acet_epochs=_in_proportion(scale, epochs),
     )
+
+
+def _in_proportion(scale: Scale, epochs: int | None) -> int:
+    share = (epochs or scale.recipe.epochs) / scale.recipe.epochs
+    return max(1, round(scale.acet_epochs * share))
 
 
 def _check_network(name: str) -> None:
@@ -206,6 +223,8 @@ def _command(parameters: dict[str, object]) -> str:
     for name in ("seeds", "epochs"):
         if parameters[name] is not None:
             words += [f"--{name}", str(parameters[name])]
+    if not parameters["studies"]:
+        words.append("--no-studies")
     return " ".join(words)
 
 

@@ -1,12 +1,15 @@
 """The grid: every training and every evaluation of a scale, each done once and kept.
 
 Killed at any moment and started again, it goes on where it was: a training from its last epoch,
-everything else from the last finished cell.
+everything else from the last finished cell. Started several times at once on the same folder, the
+processes share the work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +34,9 @@ from training.reproduce.plan import Training, all_trainings, first_of_each_class
 from training.reproduce.scale import Scale
 from training.reproduce.store import Arrays, Store, digest
 from training.reproduce.systems import SYSTEMS, System
+
+_WAIT_SECONDS = 2.0
+"""Between two looks at what another process is doing."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Grid:
 
     def train(self, fabric: Fabric) -> None:
         """Train every network that is not there yet; every process of the engine takes part."""
-        for number, training in enumerate(self.trainings, 1):
+        for number, training in self._shared_out("training", self.trainings, fabric):
             with self.pace.step(
                 f"training {number}/{len(self.trainings)}: {training.words}",
                 self._training_work(training),
@@ -81,13 +87,12 @@ class Grid:
             for data in self.scale.in_data
             for network in self.scale.networks
         }
-        cells = []
-        for number, training in enumerate(self.trainings, 1):
-            if training.purpose == "fooling":
-                continue
+        shown = [training for training in self.trainings if training.purpose != "fooling"]
+        cells = {}
+        for number, training in self._shared_out("evaluation", shown):
             cell = self._cell(training, fooling[training.recipe.network, training.in_data])
             with self.pace.step(
-                f"evaluation {number}/{len(self.trainings)}: {training.words}",
+                f"evaluation {number}/{len(shown)}: {training.words}",
                 self._evaluation_work(training),
             ):
                 for images in (cell.test, *cell.out_sets):
@@ -96,13 +101,38 @@ class Grid:
                         cell.evaluation.scores(system, images)
                 for system in cell.systems:
                     cell.evaluation.chosen(system)
-            cells.append(cell)
-        return cells
+            cells[training] = cell
+        return [cells[training] for training in shown]
 
     def evaluation(self, training: Training) -> Evaluation:
         """The cells of a training of this grid."""
         images, _ = self._training_images(training)
         return Evaluation(self.store, training, self._key(training), images, self.scale)
+
+    def _shared_out(
+        self, kind: str, trainings: list[Training], fabric: Fabric | None = None
+    ) -> Iterator[tuple[int, Training]]:
+        """Each training with its number, those that another command is at after the others.
+
+        The processes of one engine go together: the first of them claims for all.
+        """
+        claims = fabric is None or fabric.is_global_zero
+        left = list(enumerate(trainings, 1))
+        while left:
+            busy = []
+            for number, training in left:
+                with ExitStack() as stack:
+                    mine = True
+                    if claims:
+                        claim = self.store.claim(kind, self._key(training))
+                        mine = stack.enter_context(claim)
+                    if fabric.broadcast(mine) if fabric else mine:
+                        yield number, training
+                    else:
+                        busy.append((number, training))
+            if len(busy) == len(left):
+                time.sleep(_WAIT_SECONDS)
+            left = busy
 
     def _train(self, fabric: Fabric, training: Training) -> None:
         images, _ = self._training_images(training)

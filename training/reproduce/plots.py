@@ -34,9 +34,10 @@ CAPTIONS: dict[str, str] = {
 
 
 def draw_all(results: Results, cells: Sequence[Cell], folder: Path) -> list[str]:
-    """Draw every figure of the study's network into ``folder``; returns their names.
+    """Draw the figures of the study's network into ``folder``; returns their names.
 
-    ``cells`` are those of the study's network and in-distribution.
+    ``cells`` are those of the study's network and in-distribution; figures of trainings that are
+    not among them are left out.
     """
     main = {
         cell.evaluation.training.recipe.loss: cell
@@ -47,17 +48,21 @@ def draw_all(results: Results, cells: Sequence[Cell], folder: Path) -> list[str]
     scales = [cell for cell in cells if cell.evaluation.training.purpose == "entropic scale"]
     fewer = [cell for cell in cells if cell.evaluation.training.purpose == "fewer images"]
     _loss_and_entropy(pair, folder / "isomax2_figure1.png")
-    _fewer_images(results, pair, fewer, folder / "isomax2_figure2.png")
+    if fewer:
+        _fewer_images(results, pair, fewer, folder / "isomax2_figure2.png")
     _logits(pair, folder / "isomax2_figure3.png")
     _entropies(pair, folder / "isomax2_figure4.png")
     _largest_probabilities(pair, folder / "isomax2_figure5.png")
     curves = [main[loss] for loss in LOSS_NAMES if loss in main]
     _curves(curves, "accuracy", folder / "isomax2_figure6.png")
     _curves(curves, "loss", folder / "isomax2_figure7.png")
-    _entropic_scales(
-        results, [main["softmax"], *scales, main["isomax"]], folder / "isomax_figure1.png"
-    )
-    return list(CAPTIONS)
+    left_out = set() if fewer else {"isomax2_figure2"}
+    if scales:
+        shown = [main["softmax"], *scales, main["isomax"]]
+        _entropic_scales(results, shown, folder / "isomax_figure1.png")
+    else:
+        left_out.add("isomax_figure1")
+    return [name for name in CAPTIONS if name not in left_out]
 
 
 def _title(cell: Cell) -> str:

@@ -30,6 +30,8 @@ class Scale:
     at 0.01 it reaches the accuracy of the others."""
     study: tuple[str, str]
     """Network and in-distribution of the figures and of [IsoMax2] table 3."""
+    studies: bool = field(default=True, kw_only=True)
+    """Whether E_s, the ablation and fewer images are trained, or the main tables alone."""
     images_per_class: tuple[int, ...]
     """Training set sizes of [IsoMax2] figure 2, beside the whole set."""
     noise_images: int

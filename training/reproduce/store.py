@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,10 @@ def digest(**determined_by: Any) -> str:
 
 
 class Store:
-    """Cells under one folder; each appears whole or not at all."""
+    """Cells under one folder; each appears whole or not at all.
+
+    Several processes may share the folder: none computes what another is computing.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -36,6 +41,23 @@ class Store:
     def folder(self, kind: str, key: str) -> Path:
         """A cell that is a folder of its own, such as a training."""
         return self.root / kind / key
+
+    @contextmanager
+    def claim(self, kind: str, key: str, wait: bool = False) -> Iterator[bool]:
+        """Keep other processes from a piece of work; False: one of them is at it.
+
+        ``wait``: until it is done instead. The system lets a claim go when its process ends,
+        however it ends.
+        """
+        path = self.root / "claims" / f"{kind}-{key}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     def arrays(self, kind: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
         """The cell's arrays, computed and kept if they are not there.
@@ -45,9 +67,11 @@ class Store:
         """
         path = self.root / kind / f"{key}.npz"
         if not path.exists():
-            arrays = compute()
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
+            with self.claim(kind, key, wait=True):
+                if not path.exists():  # another process may have been at it
+                    arrays = compute()
+                    with atomic_path(path) as temporary, temporary.open("wb") as file:
+                        np.savez(file, allow_pickle=False, **arrays)
         try:
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return dict(file)
@@ -62,9 +86,11 @@ class Store:
         """
         path = self.root / kind / f"{key}.json"
         if not path.exists():
-            text = json.dumps(compute(), indent=1)
-            with atomic_path(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            with self.claim(kind, key, wait=True):
+                if not path.exists():
+                    text = json.dumps(compute(), indent=1)
+                    with atomic_path(path) as temporary:
+                        temporary.write_text(text, encoding="utf-8")
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

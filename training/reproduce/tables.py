@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from training.reproduce.material import UNNATURAL
@@ -13,11 +14,14 @@ from training.reproduce.published import (
     same_name,
     same_network,
 )
-from training.reproduce.results import METRICS, Results, Summary
+from training.reproduce.results import METRICS, Record, Results, Summary
 from training.reproduce.systems import SYSTEMS
 
 SummaryKey = tuple[str, str, str, str, str]
 """(network, in, out, metric, method)."""
+
+MeanKey = tuple[str, str, str, str]
+"""(network, in, metric, system)."""
 
 
 @dataclass(frozen=True)
@@ -52,28 +56,40 @@ def all_tables(results: Results) -> dict[str, list[Row]]:
     }
 
 
-def natural_means(results: Results) -> dict[tuple[str, str, str, str], Summary]:
+def natural_means(results: Results) -> dict[MeanKey, Summary]:
     """(network, in, metric, system) -> mean over natural out-distributions, then over seeds.
 
-    The standard deviation is of the seeds' means. Only seeds that every natural set has count.
+    The standard deviation is of the seeds' means.
     """
-    names = [system.name for system in SYSTEMS]
-    seeds: dict[tuple[str, str, str, str], dict[int, list[float]]] = {}
-    sizes: dict[tuple[str, str, str, str], tuple[int, int]] = {}
-    for record in results.records:
-        if record.metric in METRICS and record.method in names:
-            if record.out_data.lower() in UNNATURAL:
-                continue
-            key = (record.network, record.in_data, record.metric, record.method)
-            seeds.setdefault(key, {}).setdefault(record.seed, []).append(record.value)
-            n_in, n_out = sizes.get(key, (record.n_in, 0))
-            sizes[key] = n_in, n_out + (record.n_out if record.seed == 0 else 0)
+    sizes: dict[MeanKey, tuple[int, int]] = {}
+    for key, record in _natural_records(results):
+        n_in, n_out = sizes.get(key, (record.n_in, 0))
+        sizes[key] = n_in, n_out + (record.n_out if record.seed == 0 else 0)
     found = {}
-    for key, by_seed in seeds.items():
-        means = [statistics.fmean(values) for values in by_seed.values()]
+    for key, by_seed in natural_means_by_seed(results).items():
+        means = list(by_seed.values())
         std = statistics.stdev(means) if len(means) > 1 else None
         found[key] = Summary(statistics.fmean(means), std, len(means), *sizes[key])
     return found
+
+
+def natural_means_by_seed(results: Results) -> dict[MeanKey, dict[int, float]]:
+    """(network, in, metric, system) -> seed -> mean over natural out-distributions."""
+    values: dict[MeanKey, dict[int, list[float]]] = {}
+    for key, record in _natural_records(results):
+        values.setdefault(key, {}).setdefault(record.seed, []).append(record.value)
+    return {
+        key: {seed: statistics.fmean(found) for seed, found in by_seed.items()}
+        for key, by_seed in values.items()
+    }
+
+
+def _natural_records(results: Results) -> Iterator[tuple[MeanKey, Record]]:
+    names = [system.name for system in SYSTEMS]
+    for record in results.records:
+        natural = record.out_data.lower() not in UNNATURAL
+        if natural and record.metric in METRICS and record.method in names:
+            yield (record.network, record.in_data, record.metric, record.method), record
 
 
 def _table(table: str, summaries: dict[SummaryKey, Summary]) -> list[Row]:

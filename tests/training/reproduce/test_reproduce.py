@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +42,23 @@ TINY = replace(
     odin_steps=(0.0, 0.01),
     mahalanobis_steps=(0.0, 0.01),
 )
+
+
+TWO = f"""
+import sys
+from dataclasses import replace
+from pathlib import Path
+from click.testing import CliRunner
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_reproduce
+from training.reproduce import material
+from training.reproduce.scale import SCALES
+SCALES["smoke"] = replace(test_reproduce.TINY, odin_steps=(0.0,), mahalanobis_steps=(0.0,))
+material.digits = test_reproduce.every_third_digit
+result = test_reproduce.run(Path(sys.argv[1]), "--no-studies")
+print(result.output)
+sys.exit(result.exit_code)
+"""
 
 
 def every_third_digit(split: Split, spec: InputSpec) -> LabelledImages:
@@ -94,11 +113,46 @@ def test_a_lost_cell_is_made_again_with_the_same_digits(
     for kind in ("scores", "logits", "fooling", "chosen"):
         shutil.rmtree(output / "cells" / kind)
     (output / "results.json").unlink()
-    monkeypatch.setattr(cli, "draw_all", lambda *_: None)  # drawn already, and slow
+    monkeypatch.setattr(cli, "draw_all", lambda *_: [*CAPTIONS])  # drawn already, and slow
     run(output)
     assert (output / "results.json").read_bytes() == before
     for path, changed in kept.items():
         assert (path / "checkpoint.pt").stat().st_mtime_ns == changed
+
+
+def test_without_the_studies_the_main_tables_are_the_same(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCALES, "smoke", TINY)
+    monkeypatch.setattr(material, "digits", every_third_digit)
+    shutil.copytree(output / "cells", tmp_path / "cells")
+    trained = sorted(path.name for path in (tmp_path / "cells" / "training").iterdir())
+    run(tmp_path, "--no-studies")
+    assert sorted(path.name for path in (tmp_path / "cells" / "training").iterdir()) == trained
+    report = (tmp_path / "report.md").read_text()
+    assert "--no-studies" in report
+    assert report.count("](figures/") == len(CAPTIONS) - 2
+
+    def records(folder: Path) -> list[dict[str, object]]:
+        found = json.loads((folder / "results.json").read_text())["records"]
+        names = [system.name for system in SYSTEMS]
+        return [record for record in found if record["method"] in names]
+
+    assert records(tmp_path) == records(output)
+
+
+def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TWO, str(tmp_path)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    epochs = [text.count("epoch 1/1") for text in said]
+    trainings = list((tmp_path / "cells" / "training").iterdir())
+    assert sum(epochs) == len(trainings)
+    assert min(epochs) >= 1
 
 
 def test_a_records_number_is_that_of_its_scores(output: Path) -> None:

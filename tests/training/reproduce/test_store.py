@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +15,15 @@ import pytest
 from models.errors import InputError
 from training.reproduce.pace import Pace
 from training.reproduce.store import Store, digest
+
+HOLD = """
+import sys
+from pathlib import Path
+from training.reproduce.store import Store
+with Store(Path(sys.argv[1])).claim("training", "k"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_a_cell_is_computed_once(tmp_path: Path) -> None:
@@ -62,3 +76,39 @@ def test_the_pace_estimates_from_what_took_time() -> None:
         pass
     # 20 of 60 units took a minute; 40 are left.
     assert said == ["found", "made", "next  (about 2 min 00 s left)"]
+
+
+def test_a_claim_keeps_other_processes_out_until_its_own_ends(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdin
+    assert holder.stdout
+    with holder:
+        assert holder.stdout.readline() == b"held\n"
+        store = Store(tmp_path)
+        with store.claim("training", "k") as mine:
+            assert not mine
+        with store.claim("training", "other") as mine:
+            assert mine
+        holder.kill()
+        holder.wait()
+        with store.claim("training", "k") as mine:
+            assert mine
+
+
+def test_two_at_the_same_cell_compute_it_once(tmp_path: Path) -> None:
+    begun, calls = threading.Event(), []
+
+    def compute() -> dict[str, int]:
+        begun.set()
+        time.sleep(0.2)
+        calls.append(1)
+        return {"value": 7}
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(Store(tmp_path).values, "chosen", "k", compute)
+        begun.wait(10)
+        second = pool.submit(Store(tmp_path).values, "chosen", "k", compute)
+        assert first.result() == second.result() == {"value": 7}
+    assert len(calls) == 1
