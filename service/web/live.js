@@ -52,9 +52,11 @@ export class Live {
   /** What the window would have rejected at alpha; null before anything came in. */
   rejectedAt(alpha) {
     if (!this.last?.images) return null;
+    const { rejection, images } = this.last;
+    if (alpha === rejection.alpha) return { rejected: rejection.rejected, images };
     const fine = this.last.fine_counts;
     const below = fine.slice(0, Math.round(alpha * fine.length));
-    return { rejected: below.reduce((sum, count) => sum + count, 0), images: this.last.images };
+    return { rejected: below.reduce((sum, count) => sum + count, 0), images };
   }
 }
 
