@@ -52,8 +52,12 @@ def test_the_panel_shows_what_the_drift_route_says(
     server = start_server(tmp_path)
     opened(page, server)
     assert "No images yet" in page.inner_text("#live")
-    for _ in range(30):
+    for images in range(1, 31):
         server.post("/v1/predict", content=GRAY)
+        if images == 20:
+            page.select_option("#window", "3600")
+            page.wait_for_function("() => document.querySelector('.judgement')")
+            assert "Few images yet, but they differ" in page.inner_text("#live")
     page.set_input_files(TAKE, png("red.png", RED))
     page.wait_for_function(
         "() => document.getElementById('live').textContent.includes('31 images')"
