@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conftest import RunningServer, colour
+from image_bytes import colour
+from running_server import RunningServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

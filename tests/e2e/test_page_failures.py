@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from conftest import RunningServer
+from running_server import RunningServer
 from web_page import GRAY, HEADLINE, RED, TAKE, opened, png
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
-from conftest import RunningServer, encoded
+from image_bytes import encode
+from running_server import RunningServer
 from web_page import GRAY, HEADLINE, RED, TAKE, opened, png, slide_to
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def test_fifty_images_become_a_grid_with_the_least_known_first(
 ) -> None:
     rng = np.random.default_rng(1)
     contents = [
-        encoded((rng.random(3) * rng.integers(60, 256, (12, 12, 1))).astype(np.uint8))
+        encode("PNG", (rng.random(3) * rng.integers(60, 256, (12, 12, 1))).astype(np.uint8))
         for _ in range(49)
     ]
     files = [png(f"{i:02}.png", content) for i, content in enumerate(contents)]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import RunningServer, colour
+from image_bytes import colour
+from running_server import RunningServer
 from web_page import GRAY, HEADLINE, RED, TAKE, opened, p_value, png
 
 if TYPE_CHECKING:

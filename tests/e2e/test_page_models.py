@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conftest import StartServer
+from running_server import StartServer
 from tiny_model import TinyModel, write_tiny_model
 from web_page import HEADLINE, KNOWS_ITS_MODEL, RED, TAKE, opened, png
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from conftest import RunningServer, StartServer, colour
+from image_bytes import colour
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 from web_page import GRAY, HEADLINE, RED, TAKE, opened, p_value, png, slide_to
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import RunningServer, StartServer, colour
+from image_bytes import colour
 from PIL import Image
+from running_server import RunningServer, StartServer
 from tiny_model import write_tiny_model
 
 import isoserve

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import StartServer, colour
+from image_bytes import colour
+from running_server import StartServer
 from scipy import stats
 from tiny_model import TinyModel, write_tiny_model
 
