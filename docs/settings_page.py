@@ -10,7 +10,8 @@ from typing import get_args
 
 from pydantic.fields import FieldInfo
 
-from service.settings import ENV_PREFIX, Settings, flag
+from isoserve.options import flag
+from service.settings import ENV_PREFIX, Settings
 
 LIMITS = {"gt": "over", "ge": "at least", "lt": "below", "le": "at most"}
 

@@ -10,7 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isoserve.answers import OOD, ModelInfo, ModelVersion, Prediction, Problem, Verdict
+    from isoserve.answers import (
+        OOD,
+        Explanation,
+        ModelInfo,
+        ModelVersion,
+        Prediction,
+        Problem,
+        Verdict,
+    )
     from isoserve.client import AsyncClient, Client
     from isoserve.failures import (
         ImageRefused,
@@ -24,6 +32,7 @@ __all__ = [
     "OOD",
     "AsyncClient",
     "Client",
+    "Explanation",
     "ImageRefused",
     "IsoserveError",
     "ModelInfo",

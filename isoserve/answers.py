@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +47,22 @@ class OOD:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the model saw, for a person to look at."""
+
+    seen: bytes = field(repr=False)
+    """The image at the model's size, as the bytes of a PNG file."""
+    distances: tuple[float, ...]
+    """To each class's prototype, by class index; diagnostics, never a score."""
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Explanation:
+        """From the server's JSON, where ``seen`` is a data URI."""
+        seen = base64.b64decode(document["seen"].partition(",")[2], validate=True)
+        return cls(seen, tuple(document["distances"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer on one image."""
 
@@ -56,6 +73,8 @@ class Verdict:
     top_k: tuple[Prediction, ...]
     """Most probable first."""
     ood: OOD
+    explanation: Explanation | None
+    """Only where ``explain=True`` asked."""
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Verdict:
@@ -67,6 +86,7 @@ class Verdict:
             Prediction.parse(document["prediction"]),
             tuple(Prediction.parse(entry) for entry in document["top_k"]),
             OOD.parse(document["ood"]),
+            Explanation.parse(found) if (found := document.get("explanation")) else None,
         )
 
 

@@ -55,6 +55,10 @@ COMMANDS = {
 Serving never imports torch; training never imports the service.
 """
 
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+"""As shells report a program that Ctrl-C ended."""
+
 TRAIN_PACKAGES = frozenset(
     (
         "lightning_fabric",
@@ -112,7 +116,22 @@ def cli() -> None:
 def main() -> None:
     """Run the program; bad input is one line on stderr and exit code 2, never a stack trace."""
     try:
-        cli()
-    except InputError as error:
-        click.echo(f"isoserve: {error}", err=True)
-        sys.exit(2)
+        code = cli.main(prog_name="isoserve", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (InputError, click.ClickException) as error:
+        click.echo(f"isoserve: {_in_one_line(error)}", err=True)
+        sys.exit(EXIT_BAD_INPUT)
+    except click.Abort:
+        click.echo("isoserve: interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code)
+
+
+def _in_one_line(error: InputError | click.ClickException) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message} (see '{context.command_path} --help')" if context else message

@@ -15,25 +15,27 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, Unpack
 
 import httpx
 
 from isoserve.answers import ModelInfo, Problem, Verdict
-from isoserve.failures import Unreachable, refusal
-from isoserve.uploads import ImageSource, chunks, image_bytes
-
-Answer = TypeVar("Answer")
-
-REQUEST_IMAGES = 32
-REQUEST_BYTES = 32 * 2**20
-"""A batch is sent as requests of at most these; both are within the server's default limits."""
+from isoserve.failures import Unreachable
+from isoserve.requests import (
+    Answer,
+    PredictOptions,
+    Request,
+    batch_requests,
+    models_request,
+    predict_request,
+)
+from isoserve.uploads import ImageSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +89,13 @@ class Client:
         self._patience = patience
         self._http = http or httpx.Client(timeout=patience.timeout)
 
-    def predict(
-        self,
-        image: ImageSource,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        top_k: int | None = None,
-        alpha: float | None = None,
-    ) -> Verdict:
-        """The verdict on one image; what is not given, the server's settings decide.
+    def predict(self, image: ImageSource, **options: Unpack[PredictOptions]) -> Verdict:
+        """The verdict on one image.
+
+        Args:
+            image: a path, the bytes of an image file, a binary file or a PIL image.
+            options: ``model``, ``version``, ``top_k``, ``alpha``, ``explain``, as in
+                :class:`isoserve.requests.PredictOptions`.
 
         Raises:
             ImageRefused: the bytes are no image that the server takes.
@@ -105,36 +104,28 @@ class Client:
             Unreachable: no answer came.
             OSError, TypeError: the image cannot be read here.
         """
-        params = _params(model, version, top_k, alpha)
-        response = self._send("POST", "/v1/predict", params, content=image_bytes(image))
-        return _answer(response, Verdict.parse)
+        return self._ask(predict_request(image, options))
 
     def predict_batch(
-        self,
-        images: Iterable[ImageSource],
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        top_k: int | None = None,
-        alpha: float | None = None,
+        self, images: Iterable[ImageSource], **options: Unpack[PredictOptions]
     ) -> list[Verdict | Problem]:
         """A verdict, or the problem with it, for each image in order.
 
-        Any number of images: they are read and sent a few at a time.
+        Options are those of :meth:`predict`. Any number of images: they are read and sent a few
+        at a time.
 
         Raises:
             as :meth:`predict`, save that an image the server refuses is a Problem in the list.
         """
-        params = _params(model, version, top_k, alpha)
         results: list[Verdict | Problem] = []
-        for group in chunks(map(image_bytes, images), REQUEST_IMAGES, REQUEST_BYTES):
-            response = self._send("POST", "/v1/predict/batch", params, files=_form(group))
-            results += _answer(response, _parse_batch)
+        for request in batch_requests(images, options):
+            verdicts = self._ask(request)
+            results += verdicts
         return results
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Every model of the server, its versions and their cards."""
-        return _answer(self._send("GET", "/v1/models", {}), _parse_models)
+        return self._ask(models_request())
 
     def close(self) -> None:
         """Close the connections."""
@@ -151,20 +142,23 @@ class Client:
     ) -> None:
         self.close()
 
-    def _send(
-        self, method: str, path: str, params: Mapping[str, str], **body: Any
-    ) -> httpx.Response:
-        url, headers = self._url + path, self._headers
+    def _ask(self, request: Request[Answer]) -> Answer:
         for attempt in count():
             try:
-                response = self._http.request(method, url, params=params, headers=headers, **body)
+                response = self._http.request(
+                    request.method,
+                    self._url + request.path,
+                    params=request.params,
+                    headers=self._headers,
+                    **request.body,
+                )
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 raise _unreachable(self._url, error) from error
             wait = self._patience.wait(response, attempt)
             if wait is None:
                 break
             time.sleep(wait)
-        return response
+        return request.answer(response)
 
 
 class AsyncClient:
@@ -183,42 +177,24 @@ class AsyncClient:
         self._patience = patience
         self._http = http or httpx.AsyncClient(timeout=patience.timeout)
 
-    async def predict(
-        self,
-        image: ImageSource,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        top_k: int | None = None,
-        alpha: float | None = None,
-    ) -> Verdict:
+    async def predict(self, image: ImageSource, **options: Unpack[PredictOptions]) -> Verdict:
         """As :meth:`Client.predict`; files are read in a thread."""
-        params = _params(model, version, top_k, alpha)
-        body = await asyncio.to_thread(image_bytes, image)
-        response = await self._send("POST", "/v1/predict", params, content=body)
-        return _answer(response, Verdict.parse)
+        return await self._ask(await asyncio.to_thread(predict_request, image, options))
 
     async def predict_batch(
-        self,
-        images: Iterable[ImageSource],
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        top_k: int | None = None,
-        alpha: float | None = None,
+        self, images: Iterable[ImageSource], **options: Unpack[PredictOptions]
     ) -> list[Verdict | Problem]:
-        """As :meth:`Client.predict_batch`."""
-        params = _params(model, version, top_k, alpha)
-        groups = chunks(map(image_bytes, images), REQUEST_IMAGES, REQUEST_BYTES)
+        """As :meth:`Client.predict_batch`; files are read in a thread."""
+        requests = batch_requests(images, options)
         results: list[Verdict | Problem] = []
-        while group := await asyncio.to_thread(_next, groups):
-            response = await self._send("POST", "/v1/predict/batch", params, files=_form(group))
-            results += _answer(response, _parse_batch)
+        while request := await asyncio.to_thread(next, requests, None):
+            verdicts = await self._ask(request)
+            results += verdicts
         return results
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """As :meth:`Client.models`."""
-        return _answer(await self._send("GET", "/v1/models", {}), _parse_models)
+        return await self._ask(models_request())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -235,14 +211,15 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _send(
-        self, method: str, path: str, params: Mapping[str, str], **body: Any
-    ) -> httpx.Response:
-        url, headers = self._url + path, self._headers
+    async def _ask(self, request: Request[Answer]) -> Answer:
         for attempt in count():
             try:
                 response = await self._http.request(
-                    method, url, params=params, headers=headers, **body
+                    request.method,
+                    self._url + request.path,
+                    params=request.params,
+                    headers=self._headers,
+                    **request.body,
                 )
             except (httpx.TransportError, httpx.InvalidURL) as error:
                 raise _unreachable(self._url, error) from error
@@ -250,53 +227,11 @@ class AsyncClient:
             if wait is None:
                 break
             await asyncio.sleep(wait)
-        return response
+        return request.answer(response)
 
 
 def _headers(token: str | None) -> dict[str, str]:
     return {} if token is None else {"Authorization": f"Bearer {token}"}
-
-
-def _params(
-    model: str | None, version: int | None, top_k: int | None, alpha: float | None
-) -> dict[str, str]:
-    given = {"model": model, "version": version, "top_k": top_k, "alpha": alpha}
-    return {name: str(value) for name, value in given.items() if value is not None}
-
-
-def _form(group: list[bytes]) -> list[tuple[str, tuple[str, bytes, str]]]:
-    return [
-        ("files", (str(place), body, "application/octet-stream"))
-        for place, body in enumerate(group)
-    ]
-
-
-def _answer(response: httpx.Response, parse: Callable[[Any], Answer]) -> Answer:
-    try:
-        document = response.json()
-        if response.is_success:
-            return parse(document)
-        problem = Problem.parse(document)
-    except (ValueError, LookupError, TypeError):
-        # A proxy on the way, or another program on that port.
-        problem = Problem(
-            response.status_code,
-            "no_isoserve_answer",
-            f"the answer of {response.url} is none of an Isoserve server",
-            response.headers.get("x-request-id", ""),
-        )
-    raise refusal(problem)
-
-
-def _parse_batch(document: Mapping[str, Any]) -> list[Verdict | Problem]:
-    return [
-        Verdict.parse(entry) if "prediction" in entry else Problem.parse(entry)
-        for entry in document["results"]
-    ]
-
-
-def _parse_models(document: Mapping[str, Any]) -> tuple[ModelInfo, ...]:
-    return tuple(ModelInfo.parse(entry) for entry in document["models"])
 
 
 def _unreachable(url: str, error: Exception) -> Unreachable:
@@ -312,7 +247,3 @@ def _seconds(retry_after: str) -> float | None:
     except ValueError:
         return None
     return max((date - datetime.now(UTC)).total_seconds(), 0.0)
-
-
-def _next(groups: Iterator[list[bytes]]) -> list[bytes]:
-    return next(groups, [])

@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from isoserve.options import options_of
 from models.errors import InputError
 from service.devices import providers_of
 from service.engine import load_model, read_model_bytes
 from service.logs import configure_logging
 from service.server import BACKLOG, serve_until_stopped
-from service.settings import ENV_PREFIX, Settings, flag, read_settings
+from service.settings import ENV_PREFIX, Settings, read_settings
 from service.tokens import Tokens
 from service.workers import serve_with_workers
 
 
-def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
-    for name, field in reversed(Settings.model_fields.items()):
-        switch = field.annotation is bool
-        default = "none" if field.default in ("", None) else field.default
-        command = click.option(
-            f"{flag(name)}/--no-{flag(name)[2:]}" if switch else flag(name),
-            name,
-            default=None,
-            metavar=None if switch else getattr(field.annotation, "__name__", "value").upper(),
-            help=f"{field.description}  [{ENV_PREFIX}{name.upper()}; default: {default}]",
-        )(command)
-    return command
-
-
-@click.command(context_settings={"show_default": False})
+@click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-@_settings_options
+@options_of(Settings, ENV_PREFIX)
 def serve(model: Path | None, **options: Any) -> None:
     """Serve a model repository over HTTP.
 

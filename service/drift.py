@@ -25,8 +25,9 @@ from service.engine import Floats
 P_VALUE_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """On in-distribution traffic the p-value is uniform, so each bucket's share is its width."""
 
-FINE_BUCKETS = 200
-"""Equal steps of the p-value that the window counts; every edge above is one of theirs."""
+FINE_BUCKETS = 1000
+"""Equal steps of the p-value that the window counts; every edge above, and every alpha that the
+page's slider stops at, is one of theirs."""
 
 STEP_SECONDS = 10
 LONGEST_WINDOW = 3600

@@ -11,6 +11,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from isoserve.options import flag
 from models.card import DEFAULT_ALPHA, OpenShare
 from models.errors import InputError
 from service.devices import Device
@@ -206,11 +207,6 @@ def read_settings(**given: Any) -> Settings:
         raise InputError(f"bad setting in the environment: {error}") from error
     except ValidationError as error:
         raise InputError(_in_one_line(error)) from error
-
-
-def flag(name: str) -> str:
-    """The command-line flag of a field."""
-    return "--" + name.replace("_", "-")
 
 
 def _in_one_line(error: ValidationError) -> str:

@@ -76,3 +76,8 @@ def segment(marker: int, payload: bytes) -> bytes:
 
 def with_segments(jpeg: bytes, *segments: bytes) -> bytes:
     return jpeg[:2] + b"".join(segments) + jpeg[2:]
+
+
+def colour(red: int, green: int, blue: int, size: int = 8) -> bytes:
+    """A PNG of one colour."""
+    return encode("PNG", np.full((size, size, 3), (red, green, blue), dtype=np.uint8))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -43,3 +44,14 @@ def test_the_answer_shown_is_a_verdict() -> None:
     answer = json.loads(shown)
     assert answer.keys() == {"id", "model", "version", "prediction", "top_k", "ood"}
     assert answer["ood"]["is_ood"] == (answer["ood"]["p_value"] <= answer["ood"]["alpha"])
+
+
+def test_the_measured_part_is_what_the_benchmarks_wrote() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "readme_measurements.py"))
+    assert page["readme"]() == README, "run: python docs/readme_measurements.py"
+    for name in ("knowing", "predict_folder", "serving_overload", "serving_throughput"):
+        assert (ROOT / "benchmarks" / "results" / f"{name}.json").exists()
+    found = json.loads((ROOT / "benchmarks/results/serving_throughput.json").read_text())
+    for network in found["networks"].values():
+        load = network["servers"]["isoserve"]["64"]
+        assert f"| {load['ratio']:.2f} | {load['p99_ms']:.0f} |" in README

@@ -14,17 +14,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from models.card import (
-    CARD_KEY,
-    INPUT_NAME,
-    OUTPUT_NAMES,
-    Calibration,
-    DataSummary,
-    InputSpec,
-    ModelCard,
-)
+from benchmarks.contract_graph import Constants, contract_model, knowing_nodes
+from models.card import INPUT_NAME, Calibration, DataSummary, InputSpec, ModelCard
 
 SCALE = 10.0
 CALIBRATION_IMAGES = 200
@@ -76,16 +69,9 @@ def tiny_model(model: TinyModel = TinyModel()) -> onnx.ModelProto:
     """The model as a protobuf, card included, for tests that first break it."""
     scores, predicted = _scores(model.calibration_images, model)
     of_class = np.eye(len(model.classes), dtype=np.float32)[predicted]
-    constants = {
+    constants: Constants = {
         "axes_image": np.array([1, 2], dtype=np.int64),
-        "axis_1": np.array([1], dtype=np.int64),
-        "axis_2": np.array([2], dtype=np.int64),
         "full": np.array(255.0, dtype=np.float32),
-        "prototypes": model.prototypes[None],
-        "scale": np.array(SCALE, dtype=np.float32),
-        "one": np.array(1.0, dtype=np.float32),
-        "n_plus_one": np.array(len(scores) + 1, dtype=np.float32),
-        "calibration_scores": scores.astype(np.float32)[None],
         "of_class": of_class.T.copy(),
     }
     node = helper.make_node
@@ -94,22 +80,7 @@ def tiny_model(model: TinyModel = TinyModel()) -> onnx.ModelProto:
         node("Div", ["pixels", "full"], ["unit"]),
         node("ReduceMean", ["unit", "axes_image"], ["plain_features"], keepdims=0),
         *_work_nodes(model, constants),
-        node("Unsqueeze", ["features", "axis_1"], ["features_row"]),
-        node("Sub", ["features_row", "prototypes"], ["offsets"]),
-        node("ReduceL2", ["offsets", "axis_2"], ["distances"], keepdims=0),
-        node("Neg", ["distances"], ["score_logits"]),
-        node("Mul", ["score_logits", "scale"], ["cold_logits"]),
-        node("Softmax", ["cold_logits"], ["probabilities"], axis=1),
-        node("Softmax", ["score_logits"], ["score_share"], axis=1),
-        node("LogSoftmax", ["score_logits"], ["score_log"], axis=1),
-        node("Mul", ["score_share", "score_log"], ["terms"]),
-        node("ReduceSum", ["terms", "axis_1"], ["entropic_score"], keepdims=0),
-        node("Unsqueeze", ["entropic_score", "axis_1"], ["score_column"]),
-        node("LessOrEqual", ["calibration_scores", "score_column"], ["below_bool"]),
-        node("Cast", ["below_bool"], ["below"], to=TensorProto.FLOAT),
-        node("ReduceSum", ["below", "axis_1"], ["count"], keepdims=0),
-        node("Add", ["count", "one"], ["rank"]),
-        node("Div", ["rank", "n_plus_one"], ["p_value"]),
+        *knowing_nodes(model.prototypes, SCALE, scores, constants),
         node("ArgMax", ["cold_logits"], ["predicted"], axis=1, keepdims=0),
         node("Gather", ["of_class", "predicted"], ["peers"], axis=0),
         node("Mul", ["below", "peers"], ["peers_below"]),
@@ -119,26 +90,7 @@ def tiny_model(model: TinyModel = TinyModel()) -> onnx.ModelProto:
         node("Add", ["peer_n", "one"], ["peer_n_plus_one"]),
         node("Div", ["peer_rank", "peer_n_plus_one"], ["class_p_value"]),
     ]
-    classes = len(model.classes)
-    shapes = {"probabilities": ["N", classes], "distances": ["N", classes]}
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [
-            helper.make_tensor_value_info(
-                INPUT_NAME, TensorProto.UINT8, ["N", model.size, model.size, 3]
-            )
-        ],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes.get(name, ["N"]))
-            for name in OUTPUT_NAMES
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    helper.set_model_props(proto, {CARD_KEY: tiny_card(model).model_dump_json()})
-    onnx.checker.check_model(proto)
-    return proto
+    return contract_model(nodes, constants, tiny_card(model))
 
 
 def tiny_card(model: TinyModel = TinyModel()) -> ModelCard:

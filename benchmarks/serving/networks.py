@@ -10,18 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from models.card import (
-    CARD_KEY,
-    INPUT_NAME,
-    OUTPUT_NAMES,
-    Calibration,
-    DataSummary,
-    InputSpec,
-    ModelCard,
-)
+from benchmarks.contract_graph import Constants, contract_model, knowing_nodes
+from models.card import INPUT_NAME, Calibration, DataSummary, InputSpec, ModelCard
 
 SIDE = 32
 CLASSES = 10
@@ -42,16 +34,11 @@ def write_network(path: Path, width: int, seed: int = 0) -> Path:
     """Write the network to ``path``, folders included."""
     rng = np.random.default_rng(seed)
     node = helper.make_node
-    constants: dict[str, NDArray] = {
+    prototypes = rng.normal(0, 1, (CLASSES, 4 * width))
+    calibration = np.sort(-rng.uniform(0, 2.3, CALIBRATION_SCORES))
+    constants: Constants = {
         "full": np.array(255.0, dtype=np.float32),
-        "axis_1": np.array([1], dtype=np.int64),
-        "axis_2": np.array([2], dtype=np.int64),
         "axes_image": np.array([2, 3], dtype=np.int64),
-        "prototypes": rng.normal(0, 1, (1, CLASSES, 4 * width)).astype(np.float32),
-        "scale": np.array(10.0, dtype=np.float32),
-        "calibration": np.sort(-rng.uniform(0, 2.3, (1, CALIBRATION_SCORES))).astype(np.float32),
-        "one": np.array(1.0, dtype=np.float32),
-        "n_plus_one": np.array(CALIBRATION_SCORES + 1.0, dtype=np.float32),
     }
     nodes = [
         node("Cast", [INPUT_NAME], ["pixels"], to=TensorProto.FLOAT),
@@ -76,39 +63,11 @@ def write_network(path: Path, width: int, seed: int = 0) -> Path:
         last = f"x{number}"
     nodes += [
         node("ReduceMean", [last, "axes_image"], ["features"], keepdims=0),
-        node("Unsqueeze", ["features", "axis_1"], ["features_row"]),
-        node("Sub", ["features_row", "prototypes"], ["offsets"]),
-        node("ReduceL2", ["offsets", "axis_2"], ["distances"], keepdims=0),
-        node("Neg", ["distances"], ["score_logits"]),
-        node("Mul", ["score_logits", "scale"], ["cold_logits"]),
-        node("Softmax", ["cold_logits"], ["probabilities"], axis=1),
-        node("Softmax", ["score_logits"], ["share"], axis=1),
-        node("LogSoftmax", ["score_logits"], ["log_share"], axis=1),
-        node("Mul", ["share", "log_share"], ["terms"]),
-        node("ReduceSum", ["terms", "axis_1"], ["entropic_score"], keepdims=0),
-        node("Unsqueeze", ["entropic_score", "axis_1"], ["score_column"]),
-        node("LessOrEqual", ["calibration", "score_column"], ["below"]),
-        node("Cast", ["below"], ["below_number"], to=TensorProto.FLOAT),
-        node("ReduceSum", ["below_number", "axis_1"], ["count"], keepdims=0),
-        node("Add", ["count", "one"], ["rank"]),
-        node("Div", ["rank", "n_plus_one"], ["p_value"]),
+        *knowing_nodes(prototypes, 10.0, calibration, constants),
         node("Identity", ["p_value"], ["class_p_value"]),
     ]
-    shapes = {"probabilities": ["N", CLASSES], "distances": ["N", CLASSES]}
-    graph = helper.make_graph(
-        nodes,
-        "benchmark",
-        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes.get(name, ["N"]))
-            for name in OUTPUT_NAMES
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     parameters = sum(value.size for name, value in constants.items() if name[0] in "wb")
-    helper.set_model_props(proto, {CARD_KEY: _card(parameters, seed).model_dump_json()})
-    onnx.checker.check_model(proto)
+    proto = contract_model(nodes, constants, _card(parameters, seed))
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".part")
     half.write_bytes(proto.SerializeToString())

@@ -6,7 +6,8 @@ import { listen } from "./intake.js";
 import { Live } from "./live.js";
 import { rejudge, showOne } from "./result.js";
 import { models, predict, predictMany, useToken } from "./server.js";
-import { inWords, isUnknown, percent, plural, whole } from "./words.js";
+import { listenToStrictness, showStrictness } from "./strictness.js";
+import { inWords, isUnknown, plural, whole } from "./words.js";
 
 const CHUNK_IMAGES = 16;
 const CHUNK_BYTES = 16 * 2 ** 20;
@@ -168,9 +169,7 @@ function show(entry, back) {
 
 function setAlpha(alpha) {
   state.alpha = live.alpha = alpha;
-  byId("alpha").value = alpha;
-  byId("alpha").setAttribute("aria-valuetext", percent(alpha));
-  byId("alpha-shown").textContent = percent(alpha);
+  showStrictness(alpha);
   byId("alpha-reset").hidden = alpha === state.serverAlpha;
   live.draw();
   if (state.shown) rejudge(state.shown, state.model, alpha);
@@ -241,7 +240,7 @@ class Progress {
   }
 }
 
-byId("alpha").addEventListener("input", (event) => setAlpha(Number(event.target.value)));
+listenToStrictness(setAlpha);
 byId("alpha-reset").addEventListener("click", () => {
   setAlpha(state.serverAlpha);
   byId("alpha").focus();

@@ -86,6 +86,7 @@ export function pValueHistogram(fine, alpha) {
         + `highest: ${whole(counts.at(-1))}.`,
       ...bars,
       svg("line", { x1: 0, x2: WIDTH, y1: y(level), y2: y(level), class: "level" }),
+      line(alpha * WIDTH, "threshold"),
     ),
     el("div", { className: "axis muted", "aria-hidden": "true" },
       el("span", {}, "0: unlike anything genuine"), el("span", {}, "1: most typical")),

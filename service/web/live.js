@@ -52,9 +52,11 @@ export class Live {
   /** What the window would have rejected at alpha; null before anything came in. */
   rejectedAt(alpha) {
     if (!this.last?.images) return null;
+    const { rejection, images } = this.last;
+    if (alpha === rejection.alpha) return { rejected: rejection.rejected, images };
     const fine = this.last.fine_counts;
     const below = fine.slice(0, Math.round(alpha * fine.length));
-    return { rejected: below.reduce((sum, count) => sum + count, 0), images: this.last.images };
+    return { rejected: below.reduce((sum, count) => sum + count, 0), images };
   }
 }
 
@@ -62,9 +64,12 @@ function judgement(found) {
   const { verdict } = found.rejection;
   if (verdict === "above") return "More than genuine images would explain: something new comes in.";
   if (verdict === "below") return "Fewer than genuine images would explain: is it always the same picture?";
-  if (found.kolmogorov.drifted || found.stability.drifted) {
-    return "The rejected share is usual, but the images differ from those of the calibration.";
+  const differ = found.kolmogorov.drifted || found.stability.drifted;
+  if (verdict === "too_few") {
+    return differ
+      ? "Few images yet, but they differ from those of the calibration."
+      : "Too few yet to say more.";
   }
-  if (verdict === "too_few") return "Too few yet to say more.";
+  if (differ) return "The rejected share is usual, but the images differ from those of the calibration.";
   return "Like the images of the calibration.";
 }

@@ -15,8 +15,9 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from conftest import RunningServer, StartServer, encoded
 from deploy_tools import DEPLOY, RULES, run_tool, tool
+from image_bytes import encode
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
 MODEL = TinyModel()
@@ -109,7 +110,7 @@ def _send(server: RunningServer) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (200, MODEL.size, MODEL.size, 3), dtype=np.uint8)
     pixels[:190] = MODEL.calibration_images[:190]
-    images = [encoded(each) for each in pixels]
+    images = [encode("PNG", each) for each in pixels]
     for begin in range(0, len(images), 50):
         files = [("files", ("image.png", data)) for data in images[begin : begin + 49]]
         assert server.post("/v1/predict/batch", files=files).status_code == 200

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import RunningServer
 from deploy_tools import DEPLOY
+from running_server import RunningServer
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ import pytest
 from docs_pages import DOCS, ROOT, blocks, links, pages
 
 from isoserve.cli import COMMANDS
+from isoserve.options import flag
 from service.app import create_app
 from service.problems import Problem
-from service.settings import ENV_PREFIX, Settings, flag
+from service.settings import ENV_PREFIX, Settings
 
 PAGES = pages()
 

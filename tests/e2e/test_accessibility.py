@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser import violations, watched_page
-from conftest import RunningServer, colour
+from image_bytes import colour
+from running_server import RunningServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser import violations, watched_page
-from conftest import RunningServer, StartServer, colour
+from image_bytes import colour
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import RunningServer, StartServer, colour
+from image_bytes import colour
 from PIL import Image
+from running_server import RunningServer, StartServer
 from tiny_model import write_tiny_model
 
 import isoserve
 from isoserve import AsyncClient, Client, ImageRefused, Problem, RequestRefused, Verdict
 from isoserve.client import Patience
 from isoserve.failures import ServerBusy, Unreachable
+from isoserve.requests import PredictOptions
 from isoserve.uploads import chunks, image_bytes
 from service import schemas
 
@@ -63,18 +65,19 @@ def test_the_answer_is_the_servers_json_typed_and_frozen(server: RunningServer) 
     with Client(server.url) as client:
         verdict = client.predict(RED, top_k=2)
     read = dataclasses.asdict(verdict)
+    assert read.pop("explanation") is None
     assert {**read, "id": "", "top_k": list(read["top_k"])} == {**document, "id": ""}
     with pytest.raises(dataclasses.FrozenInstanceError):
         verdict.ood.is_ood = True  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", ["Prediction", "OOD", "Verdict", "ModelVersion", "ModelInfo"])
+@pytest.mark.parametrize(
+    "name", ["Prediction", "OOD", "Explanation", "Verdict", "ModelVersion", "ModelInfo"]
+)
 def test_the_types_have_the_members_of_the_servers_schemas(name: str) -> None:
     other = {"ModelVersion": "VersionDocument", "ModelInfo": "ModelDocument"}.get(name, name)
     schema = getattr(schemas, other).model_fields
-    # An explanation is a picture for the page; the client does not ask for it.
-    wanted = [field for field in schema if field != "explanation"]
-    assert [field.name for field in dataclasses.fields(getattr(isoserve, name))] == wanted
+    assert [field.name for field in dataclasses.fields(getattr(isoserve, name))] == list(schema)
 
 
 def test_a_path_bytes_a_file_and_a_pil_image_get_the_same_verdict(
@@ -148,6 +151,36 @@ def test_the_async_client_gives_the_same_answers(server: RunningServer) -> None:
     assert dataclasses.replace(verdict, id="") == dataclasses.replace(expected, id="")
     assert [type(result) for result in batch] == [Verdict, Problem] * 20
     assert name == "tiny"
+
+
+def test_an_explanation_is_the_picture_that_the_model_saw_and_all_distances(
+    server: RunningServer,
+) -> None:
+    async def ask() -> Verdict:
+        async with AsyncClient(server.url) as client:
+            return await client.predict(colour(255, 0, 0, size=30), explain=True)
+
+    with Client(server.url) as client:
+        (verdict,) = client.predict_batch([colour(255, 0, 0, size=30)], explain=True)
+    assert isinstance(verdict, Verdict)
+    assert verdict.explanation is not None
+    seen = Image.open(io.BytesIO(verdict.explanation.seen))
+    assert (seen.size, seen.getpixel((3, 3))) == ((8, 8), (255, 0, 0))
+    assert verdict.explanation.distances == pytest.approx((0, 2**0.5, 2**0.5), abs=1e-5)
+    assert asyncio.run(ask()).explanation == verdict.explanation
+
+
+def test_an_option_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with Client("http://server") as client:
+        with pytest.raises(TypeError, match="no option 'topk'; there are model, version, top_k"):
+            client.predict(RED, topk=2)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="no option 'topk'"):
+            client.predict_batch([RED], topk=2)  # type: ignore[call-arg]
+
+
+def test_the_options_are_the_query_parameters_of_the_predict_route(server: RunningServer) -> None:
+    route = server.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]
+    assert set(PredictOptions.__annotations__) == {each["name"] for each in route["parameters"]}
 
 
 def test_models_lists_versions_and_cards(server: RunningServer) -> None:

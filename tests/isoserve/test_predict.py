@@ -12,7 +12,8 @@ import httpx
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import RunningServer, StartServer, colour, encoded
+from image_bytes import colour, encode
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, reference, write_tiny_model
 
 from isoserve.answers import Problem
@@ -36,7 +37,7 @@ def folder_of(root: Path, images: np.ndarray) -> Path:
     for place, pixels in enumerate(images):
         path = root / f"{place % 3}" / f"{place:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded(pixels))
+        path.write_bytes(encode("PNG", pixels))
     return root
 
 
@@ -90,7 +91,7 @@ def test_a_server_gives_the_lines_that_the_model_file_gives(
     tmp_path: Path, model: Path, server: RunningServer
 ) -> None:
     folder = folder_of(tmp_path, noise(70))
-    (folder / "2" / "broken.png").write_bytes(encoded(noise(1)[0])[:60])
+    (folder / "2" / "broken.png").write_bytes(encode("PNG", noise(1)[0])[:60])
     (folder / "2" / "other.jpg").write_bytes(b"GIF8 not")
     here = lines(folder, "--model", model, "--alpha", 0.3, code=1)
     there = lines(folder, "--url", server.url, "--alpha", 0.3, code=1)
@@ -194,7 +195,7 @@ def test_a_file_over_the_byte_limit_fails_alone(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large_noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    (tmp_path / "large.png").write_bytes(encoded(large_noise))
+    (tmp_path / "large.png").write_bytes(encode("PNG", large_noise))
     (tmp_path / "small.png").write_bytes(colour(255, 0, 0))
     monkeypatch.setenv("ISOSERVE_MAX_IMAGE_BYTES", "5000")
     large, small = lines(tmp_path, "--model", model, code=1)

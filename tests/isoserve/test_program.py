@@ -12,7 +12,7 @@ import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
-from isoserve.cli import COMMANDS, cli
+from isoserve.cli import COMMANDS, cli, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +60,48 @@ def test_completion_knows_commands_and_their_options() -> None:
     assert [item.value for item in complete([], "pre")] == ["predict"]
     assert "--format" in [item.value for item in complete(["predict"], "--")]
     assert [item.value for item in complete(["predict", "--format"], "j")] == ["jsonl"]
+    assert [item.value for item in complete(["serve", "--device"], "c")] == ["cpu", "cuda"]
+    assert [item.type for item in complete(["serve", "--repository"], "mod")] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("serve --port x", "--port (ISOSERVE_PORT): Input should be a valid integer"),
+        (
+            "serve --device gpu",
+            "Input should be 'cpu', 'cuda', 'tensorrt' or 'openvino', got 'gpu'",
+        ),
+        ("train photos --output run --epochs many", "--epochs is 'many': Input should be a valid"),
+        ("train photos", "Missing option '--output' (see 'isoserve train --help')"),
+        ("predict a.jpg --format csv --model m", "'csv' is not one of 'table', 'jsonl' (see"),
+        ("predict a.jpg --colour", "No such option '--colour'"),
+        ("predikt", "No such command 'predikt'"),
+        ("inspect nowhere.onnx", "nowhere.onnx: the file cannot be read: No such file"),
+    ],
+)
+def test_bad_usage_is_one_line_on_stderr_and_exit_code_2(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["isoserve", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.out) == (2, "")
+    (line,) = shown.err.splitlines()
+    assert line.startswith("isoserve: ")
+    assert said in line
+
+
+@pytest.mark.parametrize("words", ["--help", "train --help", "--version"])
+def test_what_was_asked_for_ends_with_0(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["isoserve", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert capsys.readouterr().out.startswith(("Usage: isoserve", "isoserve, version"))
 
 
 def test_without_the_train_extra_its_commands_say_what_to_install() -> None:

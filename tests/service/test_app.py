@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import RunningServer, StartServer, colour
+from image_bytes import colour
+from running_server import RunningServer, StartServer
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import colour
+from image_bytes import colour
 from tiny_model import TinyModel, write_tiny_model
 
 from service import batching

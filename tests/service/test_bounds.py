@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import RunningServer, StartServer, colour, encoded
+from image_bytes import colour, encode
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
 RED = colour(255, 0, 0)
@@ -250,7 +251,7 @@ def test_beyond_the_waiting_time_requests_get_429_at_once_and_the_server_recover
 def test_a_large_photograph_is_served(slow: RunningServer) -> None:
     import numpy as np
 
-    photo = encoded(np.full((1_500, 2_000, 3), (0, 0, 255), dtype=np.uint8), "JPEG")
+    photo = encode("JPEG", np.full((1_500, 2_000, 3), (0, 0, 255), dtype=np.uint8))
     answer = slow.post("/v1/predict", content=photo)
     assert answer.status_code == 200
     assert answer.json()["prediction"]["label"] == "blue"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import StartServer, colour
+from image_bytes import colour
+from running_server import StartServer
 from scipy import stats
 from tiny_model import TinyModel, write_tiny_model
 
@@ -88,7 +89,7 @@ def test_windows_of_one_version_in_several_processes_are_added_up(tmp_path: Path
         window.add(np.full(images, 0.5, dtype=np.float32), images)
     for window in (first, second):
         counts, rejected = window.last(60)
-        assert (int(counts.sum()), int(counts[99]), rejected) == (7, 7, 7)
+        assert (int(counts.sum()), int(counts[FINE_BUCKETS // 2 - 1]), rejected) == (7, 7, 7)
     script = (
         "import sys, numpy, service.drift, pathlib\n"
         "window = service.drift.PValueWindow('m-1', pathlib.Path(sys.argv[1]), lambda: 1000.0)\n"

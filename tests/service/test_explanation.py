@@ -7,8 +7,9 @@ import io
 
 import numpy as np
 import pytest
-from conftest import RunningServer, colour, encoded
+from image_bytes import colour, encode
 from PIL import Image
+from running_server import RunningServer
 from tiny_model import TinyModel, reference
 
 from models.card import InputSpec
@@ -31,7 +32,7 @@ def pixels_of(explanation: Explanation) -> np.ndarray:
 def test_an_explanation_shows_the_pixels_of_the_one_path_and_all_distances(
     server: RunningServer,
 ) -> None:
-    body = encoded(photo())
+    body = encode("PNG", photo())
     answer = server.post("/v1/predict?explain=true", content=body)
     verdict = Verdict.model_validate_json(answer.content)
     assert verdict.explanation is not None

@@ -11,7 +11,8 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from conftest import RunningServer, StartServer, colour
+from image_bytes import colour
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, reference, write_tiny_model
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException

@@ -11,7 +11,8 @@ import numpy as np
 import orjson
 import pytest
 import tritonclient.http as triton
-from conftest import RunningServer, StartServer, colour, encoded
+from image_bytes import colour, encode
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, reference, write_tiny_model
 from tritonclient.utils import InferenceServerException
 
@@ -91,7 +92,7 @@ def test_image_files_are_decoded_as_by_predict(
 ) -> None:
     rng = np.random.default_rng(4)
     photos = [rng.integers(0, 256, (40, 60, 3), dtype=np.uint8) for _ in range(3)]
-    images = [encoded(photos[0], "PNG"), encoded(photos[1], "JPEG"), encoded(photos[2], "WEBP")]
+    images = [encode("PNG", photos[0]), encode("JPEG", photos[1]), encode("WEBP", photos[2])]
     result = client.infer("tiny", files(images))
     for row, image in enumerate(images):
         verdict = server.post("/v1/predict", content=image).json()
@@ -208,7 +209,9 @@ def test_a_bad_image_is_named_and_the_next_request_is_served(
     with pytest.raises(InferenceServerException, match="image 1: ") as caught:
         client.infer("tiny", files([colour(255, 0, 0), b"no image"]))
     assert caught.value.status() == "415"
-    broken = encoded(np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8))[:3000]
+    broken = encode("PNG", np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8))[
+        :3000
+    ]
     with pytest.raises(InferenceServerException, match="image 0: ") as caught:
         client.infer("tiny", files([broken]))
     assert caught.value.status() == "400"

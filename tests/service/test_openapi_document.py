@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import RunningServer
 from fastapi.routing import APIRoute
+from running_server import RunningServer
 
 from service.app import create_app
 from service.settings import Settings

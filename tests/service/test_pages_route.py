@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from conftest import RunningServer
+from running_server import RunningServer
 
 
 def test_the_page_and_all_it_names_are_served_from_this_host(server: RunningServer) -> None:

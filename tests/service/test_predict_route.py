@@ -6,7 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import RunningServer, colour, encoded
+from image_bytes import colour, encode
+from running_server import RunningServer
 from tiny_model import TinyModel, reference
 
 from service.schemas import BatchAnswer, ProblemDocument, Verdict
@@ -33,7 +34,7 @@ def test_the_verdict_equals_the_formulas_in_float64(server: RunningServer) -> No
     images = noise(12)
     expected = reference(images, model)
     for row, pixels in enumerate(images):
-        response = server.post("/v1/predict?top_k=3", content=encoded(pixels))
+        response = server.post("/v1/predict?top_k=3", content=encode("PNG", pixels))
         verdict = Verdict.model_validate_json(response.content, strict=True)
         assert response.status_code == 200
         assert (verdict.model, verdict.version) == ("tiny", 1)
@@ -69,7 +70,7 @@ def test_a_multipart_file_gets_the_same_verdict_as_a_raw_body(server: RunningSer
 
 
 def test_alpha_moves_the_verdict_and_nothing_else(server: RunningServer) -> None:
-    image = encoded(noise(1)[0])
+    image = encode("PNG", noise(1)[0])
     usual = Verdict.model_validate_json(server.post("/v1/predict", content=image).content)
     exactly = server.post(f"/v1/predict?alpha={usual.ood.p_value}", content=image)
     below = server.post(f"/v1/predict?alpha={usual.ood.p_value * 0.999}", content=image)
@@ -105,7 +106,9 @@ def test_an_unknown_model_or_version_is_a_404(server: RunningServer) -> None:
 def test_what_is_no_image_is_refused_and_the_next_image_is_served(server: RunningServer) -> None:
     assert server.post("/v1/predict", content=b"no image at all").status_code == 415
     assert server.post("/v1/predict", content=b"").status_code == 400
-    assert server.post("/v1/predict", content=encoded(noise(1, 64)[0])[:3000]).status_code == 400
+    assert (
+        server.post("/v1/predict", content=encode("PNG", noise(1, 64)[0])[:3000]).status_code == 400
+    )
     assert server.post("/v1/predict", content=RED).status_code == 200
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import RunningServer, StartServer, colour
+from image_bytes import colour
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
+from isoserve.options import flag
 from models.errors import InputError
 from service.cli import serve
-from service.settings import Settings, flag, read_settings
+from service.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import StartServer, colour
+from image_bytes import colour
+from running_server import StartServer
 from tiny_model import write_tiny_model
 
 from models.errors import InputError

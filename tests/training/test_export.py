@@ -7,18 +7,18 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from lightning_fabric import Fabric
 from onnx import numpy_helper
 from scipy.special import softmax
+from training_run import train_here, training_images
 
-from models.card import OUTPUT_NAMES, InputSpec, read_card
+from models.card import OUTPUT_NAMES, read_card
 from models.errors import InputError
 from training.calibrate import calibrate, fit_temperature, guaranteed_rank
 from training.checkpoint import Checkpoint
 from training.data import LabelledImages, load_images
 from training.evaluate import evaluate
 from training.export import export, save
-from training.fit import fit, split
+from training.fit import split
 from training.graph import read_model, run_graph
 from training.out_distributions import load_out_distribution
 from training.recipe import Recipe
@@ -28,13 +28,12 @@ from training.recipe import Recipe
 def checkpoint(
     colours: Path, quick: Recipe, tmp_path_factory: pytest.TempPathFactory
 ) -> Checkpoint:
-    return _trained(colours, quick, tmp_path_factory.mktemp("run"))
+    return train_here(colours, quick, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
-def held_out(colours: Path, checkpoint: Checkpoint) -> LabelledImages:
-    images = load_images(str(colours), "train", checkpoint.input_spec(), Path("unused"))
-    return split(images, checkpoint.parsed_recipe())[1]
+def held_out(colours: Path, quick: Recipe) -> LabelledImages:
+    return split(training_images(colours, quick), quick)[1]
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +45,6 @@ def model_file(
     path = tmp_path_factory.mktemp("model") / "model.onnx"
     save(export(checkpoint, held_out, name="colours"), path)
     return path
-
-
-def _trained(folder: Path, recipe: Recipe, output: Path) -> Checkpoint:
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    spec_side = recipe.image_size or 32
-    spec = InputSpec(height=spec_side, width=spec_side)
-    images = load_images(str(folder), "train", spec, Path("unused"))
-    return fit(fabric, recipe, str(folder), images, output)
 
 
 def _alone(path: Path, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -119,8 +109,8 @@ def test_every_head_exports_in_parity(
     loss: str, colours: Path, quick: Recipe, tmp_path: Path
 ) -> None:
     recipe = quick.model_copy(update={"loss": loss, "epochs": 1})
-    checkpoint = _trained(colours, recipe, tmp_path)
-    images = load_images(str(colours), "train", checkpoint.input_spec(), Path("unused"))
+    checkpoint = train_here(colours, recipe, tmp_path)
+    images = training_images(colours, recipe)
     model = export(checkpoint, split(images, recipe)[1], name=f"colours-{len(loss)}")
     assert read_card({e.key: e.value for e in model.metadata_props}).loss == loss
 

@@ -10,27 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning_fabric import Fabric
+from training_run import train_here, training_images
 
-from models.card import InputSpec
 from models.classifier import build_classifier
 from models.errors import InputError
 from training.batches import channel_statistics
 from training.checkpoint import FILE_NAME, Checkpoint
-from training.data import LabelledImages, load_images
-from training.fit import fit, make_optimizer
+from training.fit import make_optimizer
 from training.recipe import Recipe
-
-
-def _images(folder: Path, recipe: Recipe) -> LabelledImages:
-    side = recipe.image_size or 32
-    return load_images(str(folder), "train", InputSpec(height=side, width=side), Path("unused"))
-
-
-def _fit(folder: Path, recipe: Recipe, output: Path) -> Checkpoint:
-    fabric = Fabric(accelerator="cpu", devices=1, precision=recipe.precision)
-    fabric.launch()
-    return fit(fabric, recipe, str(folder), _images(folder, recipe), output)
 
 
 def _command(folder: Path, recipe: Recipe, output: Path) -> list[str]:
@@ -50,7 +37,7 @@ def uninterrupted(
     colours: Path, quick: Recipe, tmp_path_factory: pytest.TempPathFactory
 ) -> Checkpoint:
     torch.set_num_threads(1)
-    return _fit(colours, quick, tmp_path_factory.mktemp("uninterrupted"))
+    return train_here(colours, quick, tmp_path_factory.mktemp("uninterrupted"))
 
 
 def test_it_learns_and_keeps_the_tilts_sum(uninterrupted: Checkpoint) -> None:
@@ -65,9 +52,11 @@ def test_it_learns_and_keeps_the_tilts_sum(uninterrupted: Checkpoint) -> None:
 def test_two_runs_with_one_seed_give_the_same_weights(
     colours: Path, quick: Recipe, uninterrupted: Checkpoint, tmp_path: Path
 ) -> None:
-    again = _fit(colours, quick, tmp_path)
+    again = train_here(colours, quick, tmp_path)
     _assert_same_weights(again, uninterrupted)
-    other = _fit(colours, quick.model_copy(update={"seed": 4, "epochs": 1}), tmp_path / "other")
+    other = train_here(
+        colours, quick.model_copy(update={"seed": 4, "epochs": 1}), tmp_path / "other"
+    )
     assert not torch.equal(
         other.weights["head.prototypes"], uninterrupted.weights["head.prototypes"]
     )
@@ -133,23 +122,23 @@ def test_resuming_with_other_settings_or_images_is_refused(
 ) -> None:
     uninterrupted.save(tmp_path)
     with pytest.raises(InputError, match=r"has learning_rate 0\.05, not 0\.2"):
-        _fit(colours, quick.model_copy(update={"learning_rate": 0.2}), tmp_path)
+        train_here(colours, quick.model_copy(update={"learning_rate": 0.2}), tmp_path)
     replace(uninterrupted, data_digest="0" * 64).save(tmp_path)
     with pytest.raises(InputError, match="trained on other images"):
-        _fit(colours, quick, tmp_path)
+        train_here(colours, quick, tmp_path)
 
 
 def test_a_diverged_training_stops_with_the_reason(
     colours: Path, quick: Recipe, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="training diverged; try a learning rate below 1e"):
-        _fit(colours, quick.model_copy(update={"learning_rate": 1e30}), tmp_path)
+        train_here(colours, quick.model_copy(update={"learning_rate": 1e30}), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_bfloat16_trains_too(colours: Path, quick: Recipe, tmp_path: Path) -> None:
     recipe = quick.model_copy(update={"precision": "bf16-mixed"})
-    checkpoint = _fit(colours, recipe, tmp_path)
+    checkpoint = train_here(colours, recipe, tmp_path)
     assert all(weight.dtype != torch.bfloat16 for weight in checkpoint.weights.values())
     assert checkpoint.history[-1]["held_out_accuracy"] > 0.6
 
@@ -163,7 +152,7 @@ def test_a_checkpoint_carries_no_code(tmp_path: Path) -> None:
 
 
 def test_channel_statistics(colours: Path, quick: Recipe) -> None:
-    pixels = _images(colours, quick).pixels
+    pixels = training_images(colours, quick).pixels
     mean, std = channel_statistics(pixels)
     assert mean == pytest.approx((pixels / 255).mean(axis=(0, 1, 2)), abs=1e-4)
     assert std == pytest.approx((pixels / 255).std(axis=(0, 1, 2)), abs=1e-4)

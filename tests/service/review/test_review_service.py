@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import RunningServer, StartServer, colour
+from image_bytes import colour
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
 from models.errors import InputError

@@ -1,0 +1,107 @@
+"""Writes the README's measured part out of benchmarks/results: python docs/readme_measurements.py
+
+No measured number is typed by hand; a test compares README and results.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
+
+BEGIN = "<!-- Written by docs/readme_measurements.py from benchmarks/results. -->\n"
+END = "<!-- End of what docs/readme_measurements.py writes. -->\n"
+
+CONNECTIONS = ("1", "8", "64")
+
+
+def readme() -> str:
+    """The README with its measured part written anew."""
+    text = README.read_text()
+    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+    return before + BEGIN + "\n" + measurements() + "\n" + after
+
+
+def measurements() -> str:
+    """The measured part's text."""
+    return "\n".join([_knowing(), _folder(), _overload(), _throughput()])
+
+
+def _knowing() -> str:
+    found = _result("knowing")
+    costs = " and ".join(
+        f"{_percent(row['ratio'] - 1)} at batch {row['batch_size']}" for row in found["rows"]
+    )
+    return (
+        f"- **What knowing costs**: the default network with score and p-values "
+        f"against the same with a plain SoftMax head, time of a run {costs} (median of "
+        f"{found['rows'][0]['rounds']} pairs; `{found['command']}`)."
+    )
+
+
+def _folder() -> str:
+    found = _result("predict_folder")
+    return (
+        f"- **`isoserve predict`** on {found['images']:,} files: {found['ratio_median']:.2f} of "
+        f"the images a second of the bare network on pixels in memory (median of "
+        f"{len(found['rounds'])}; its memory grew by "
+        f"{found['memory_growth_mib_max']:.2f} MiB at most; "
+        f"`{found['command']}`)."
+    )
+
+
+def _overload() -> str:
+    found = _result("serving_overload")
+    over = found["overload"]
+    refused = over["statuses"]["429"]
+    return (
+        f"- **{found['times']:g} times the load it can take**, for {found['seconds']:g} s: p99 of "
+        f"what is accepted {found['p99_ratio']:.2f} times that at 0.8 of the capacity; "
+        f"{refused:,} of {over['offered']:,} requests answered 429 at once, "
+        f"{over['lost']} lost, {over['offered'] - over['accepted'] - refused - over['lost']} "
+        "other errors (`python -m benchmarks.serving.overload`).\n"
+    )
+
+
+def _throughput() -> str:
+    found = _result("serving_throughput")
+    lines = [
+        "Images a second over those of a bare ONNX Runtime loop of batch 1 on every core in the "
+        "same minutes; a 32 × 32 JPEG a request, from `wrk` on the same cores; everything of "
+        f"Isoserve's on. Median of {found['rounds']} rounds of {found['seconds']} s, "
+        f"{found['processor']}, {found['cores']} cores, load average "
+        f"{found['load_average_before']:.1f} beforehand, {found['date'][:10]}; "
+        f"`python -m benchmarks.serving.throughput --rounds {found['rounds']} --seconds "
+        f"{found['seconds']}`, "
+        "[ranges and latencies](benchmarks/results/serving_throughput.md).",
+        "",
+        "| network | server | c = 1 | c = 8 | c = 64 | p99 at 64, ms | memory, MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, network in found["networks"].items():
+        lines += [_row(name, server, network) for server in network["servers"]]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, server: str, network: Any) -> str:
+    loads = network["servers"][server]
+    shown = "**Isoserve**" if server == "isoserve" else server
+    cells = [f"{loads[connections]['ratio']:.2f}" for connections in CONNECTIONS]
+    cells += [f"{loads['64']['p99_ms']:.0f}", f"{network['memory_mb'][server]:.0f}"]
+    return f"| {name} | {shown} | {' | '.join(cells)} |"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:+.1f} %"
+
+
+def _result(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+if __name__ == "__main__":
+    README.write_text(readme())
