@@ -8,9 +8,9 @@ pip := $(bin)/python -m pip install --quiet --disable-pip-version-check --constr
 
 export ORT_DISABLE_TELEMETRY = 1
 # The tests train tiny networks, which several threads only slow down.
-test: export OMP_NUM_THREADS = 1
+test check-deploy: export OMP_NUM_THREADS = 1
 
-.PHONY: serve test lint constraints clean
+.PHONY: serve test lint check-deploy constraints clean
 
 serve: $(VENV)/.serve
 	@echo
@@ -28,6 +28,12 @@ lint: $(VENV)/.test
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/mypy
+
+# Containers, rules, dashboards, manifests, each by the tool that reads it; a part of the tests, which
+# skip what has no tool. `make check-deploy STRICT=--strict` fails instead.
+check-deploy: $(VENV)/.test
+	deploy/get_tools $(bin)/python
+	deploy/check $(STRICT) $(bin)/python
 
 # torch comes first and pinned: left to the resolver, it may bring gigabytes of CUDA libraries.
 $(VENV)/.test: $(VENV)/.serve

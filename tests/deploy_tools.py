@@ -25,9 +25,19 @@ def tool(name: str) -> str:
     beside = str(Path(sys.executable).parent)
     found = shutil.which(name, path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
     if found is None:
-        give_up = pytest.fail if os.environ.get("CHECK_EVERYTHING") else pytest.skip
-        give_up(f"{name} is not installed; deploy/check installs it or says so")
+        _give_up(f"{name} is not installed; deploy/get_tools installs it or says how")
+        raise AssertionError
     return found
+
+
+def types_of_others() -> None:
+    """Skips or fails where the types of dashboards and custom objects were not fetched."""
+    if not (DEPLOY.parent / "build" / "deploy-tools" / "got").exists():
+        _give_up("types of dashboards and custom objects are absent; deploy/get_tools gets them")
+
+
+def _give_up(reason: str) -> None:
+    (pytest.fail if os.environ.get("CHECK_EVERYTHING") else pytest.skip)(reason)
 
 
 def run_tool(name: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:

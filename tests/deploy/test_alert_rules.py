@@ -67,6 +67,31 @@ def test_promtool_finds_a_planted_syntax_error(tmp_path: Path) -> None:
     assert run_tool("promtool", "check", "rules", broken).returncode != 0
 
 
+def test_promtool_finds_a_planted_mistake_in_the_configuration(tmp_path: Path) -> None:
+    shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
+    path = tmp_path / "prometheus" / "prometheus.yml"
+    path.write_text(path.read_text().replace("scrape_configs:", "scrape_config:"))
+    assert run_tool("promtool", "check", "config", path).returncode != 0
+
+
+def test_promtool_finds_one_rule_written_twice(tmp_path: Path) -> None:
+    document = yaml.safe_load((RULES / "model.yml").read_text())
+    document["groups"][1]["rules"] *= 2
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump(document))
+    assert run_tool("promtool", "check", "rules", path).returncode == 0
+    linted = run_tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", path)
+    assert linted.returncode != 0
+
+
+def test_promtool_likes_the_names_of_our_metrics_and_finds_a_planted_mistake() -> None:
+    text = Metrics().exposition().decode()
+    assert run_tool("promtool", "check", "metrics", input=text).returncode == 0
+    wrong = text.replace("isoserve_shed_total", "isoserve_shed")
+    assert wrong != text
+    assert run_tool("promtool", "check", "metrics", input=wrong).returncode != 0
+
+
 def test_amtool_accepts_the_routes_and_finds_a_planted_mistake(tmp_path: Path) -> None:
     path = DEPLOY / "alertmanager" / "alertmanager.yml"
     assert run_tool("amtool", "check-config", path).returncode == 0

@@ -35,6 +35,32 @@ def test_the_committed_files_are_what_the_script_writes(monkeypatch: pytest.Monk
     assert documents == {path.name: path.read_text() for path in FILES}
 
 
+def check_expression(expression: str, variables: set[str]) -> None:
+    promql_parser.parse(expression.replace("$__rate_interval", "1m"))
+    assert set(re.findall(r"\$(\w+)", expression)) - {"__rate_interval"} <= variables
+    # Each series that is selected is one of the chosen job; constants have none.
+    for selected in re.findall(
+        r"(?:isoserve[:_]\w[\w:]*|process_\w+|\bup|ALERTS)(\{[^}]*\})?", expression
+    ):
+        constant = "p_value_uniform" in expression and not selected
+        assert constant or 'job=~"$job"' in selected, expression
+    assert "rate(" not in expression or "[$__rate_interval]" in expression
+
+
+def check(expression: str, variables: set[str]) -> None:
+    check_expression(expression, variables)
+    check_series(expression)
+
+
+def check_series(expression: str) -> None:
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    exported = set()
+    for family in text_string_to_metric_families(Metrics().exposition().decode()):
+        exported |= {family.name, f"{family.name}_total"}
+        exported |= {f"{family.name}_{part}" for part in ("bucket", "count", "sum")}
+    assert set(re.findall(r"\bisoserve[:_]\w[\w:]*", expression)) <= recorded | exported
+
+
 @pytest.mark.parametrize(("document", "panel"), PANELS)
 def test_a_panel_says_what_it_shows_in_which_unit(
     document: dict[str, Any], panel: dict[str, Any]
@@ -53,16 +79,7 @@ def test_an_expression_parses_and_follows_the_chosen_variables(
 ) -> None:
     variables = {variable["name"] for variable in document["templating"]["list"]}
     for target in panel["targets"]:
-        expression = target["expr"]
-        promql_parser.parse(expression.replace("$__rate_interval", "1m"))
-        assert set(re.findall(r"\$(\w+)", expression)) - {"__rate_interval"} <= variables
-        # Each series that is selected is one of the chosen job; constants have none.
-        for selected in re.findall(
-            r"(?:isoserve[:_]\w[\w:]*|process_\w+|\bup|ALERTS)(\{[^}]*\})?", expression
-        ):
-            constant = "p_value_uniform" in expression and not selected
-            assert constant or 'job=~"$job"' in selected, expression
-        assert "rate(" not in expression or "[$__rate_interval]" in expression
+        check_expression(target["expr"], variables)
 
 
 @pytest.mark.parametrize(("document", "panel"), PANELS)
@@ -70,14 +87,24 @@ def test_an_expression_uses_only_series_that_there_are(
     document: dict[str, Any],  # noqa: ARG001
     panel: dict[str, Any],
 ) -> None:
-    recorded = {rule["record"] for rule in rules() if "record" in rule}
-    exported = set()
-    for family in text_string_to_metric_families(Metrics().exposition().decode()):
-        exported |= {family.name, f"{family.name}_total"}
-        exported |= {f"{family.name}_{part}" for part in ("bucket", "count", "sum")}
     for target in panel["targets"]:
-        used = set(re.findall(r"\bisoserve[:_]\w[\w:]*", target["expr"]))
-        assert used <= recorded | exported
+        check_series(target["expr"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        'sum(rate(isoserve_images_total{job=~"$job"}[$__rate_interval])',
+        'sum(rate(isoserve_images_total{job=~"$job"}[5m]))',
+        'sum(isoserve_images_total{job=~"$jobs"})',
+        'isoserve_images_total{model=~"$model"}',
+        'isoserve_imagess_total{job=~"$job"}',
+        'isoserve:rejected:part{job=~"$job"}',
+    ],
+)
+def test_a_planted_mistake_in_an_expression_is_found(wrong: str) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        check(wrong, {"job", "model"})
 
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)

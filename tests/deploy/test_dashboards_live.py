@@ -45,9 +45,9 @@ class Prometheus:
         assert document["status"] == "success", document
         return [float(sample["value"][1]) for sample in document["data"]["result"]]
 
-    def wait_for(self, expression: str) -> list[float]:
+    def wait_for(self, expression: str, seconds: float = SECONDS) -> list[float]:
         """The values, once there are any that are numbers."""
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + seconds
         while True:
             found = [value for value in self.values(expression) if value == value]
             if found or time.monotonic() > until:
@@ -97,6 +97,12 @@ def test_a_panel_is_not_empty_while_the_service_works(
     prometheus: Prometheus, expression: str
 ) -> None:
     assert prometheus.wait_for(expression)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ['isoserve_images_total{job=~"isoserv"}', "isoserve_images"])
+def test_an_expression_that_finds_nothing_is_seen(prometheus: Prometheus, wrong: str) -> None:
+    assert not prometheus.wait_for(wrong, seconds=2)
 
 
 @pytest.mark.slow

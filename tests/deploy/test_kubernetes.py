@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from deploy_tools import DEPLOY, ROOT, run_tool
+from deploy_tools import DEPLOY, ROOT, run_tool, types_of_others
 
 KUBERNETES = DEPLOY / "kubernetes"
 CUSTOM = {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ServingRuntime", "InferenceService"}
@@ -53,6 +56,52 @@ def test_a_planted_mistake_is_found(tmp_path: Path, right: str, wrong: str) -> N
     manifest = tmp_path / "all.yaml"
     manifest.write_text(text.replace(right, wrong))
     assert not validated(manifest).startswith("0 ")
+
+
+def custom_mistakes(manifest: str) -> list[str]:
+    types_of_others()
+    script = KUBERNETES / "check_custom.py"
+    said = subprocess.run(
+        [sys.executable, script], input=manifest, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == bool(said.stderr), said.stderr
+    return said.stderr.splitlines()
+
+
+@pytest.mark.parametrize("name", ["base", "kserve"])
+def test_every_custom_object_is_of_the_types_that_its_operator_publishes(name: str) -> None:
+    assert custom_mistakes(built(KUBERNETES / name)) == []
+
+
+def test_planted_mistakes_in_custom_objects_are_found() -> None:
+    manifest = built(KUBERNETES / "kserve") + "---\n" + built(KUBERNETES / "base")
+    for right, wrong in [
+        ("podMetricsEndpoints:", "podMetricEndpoints:"),
+        ("scrapeTimeout: 10s", "scrapeTimeout: 10"),
+        ("  groups:\n", "  group:\n"),
+        ("storageUri:", "storageUrl:"),
+        ("autoSelect: true", 'autoSelect: "yes"'),
+        ("  containers:\n  - env:\n", "  containers:\n  - envs:\n"),
+    ]:
+        assert right in manifest, right
+        manifest = manifest.replace(right, wrong)
+    found = "\n".join(custom_mistakes(manifest))
+    for said in (
+        "PodMonitor: TS2353",
+        "ServiceMonitor: TS2322",
+        "PrometheusRule: TS2353",
+        "model: unknown field storageUrl",
+        "autoSelect: not of type bool: 'yes'",
+        "containers[0]: unknown field envs",
+    ):
+        assert said in found
+
+
+def test_kustomize_finds_a_planted_mistake(tmp_path: Path) -> None:
+    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    file = tmp_path / "kubernetes" / "base" / "kustomization.yaml"
+    file.write_text(file.read_text().replace("- service.yaml", "- servise.yaml"))
+    assert run_tool("kubectl", "kustomize", file.parent).returncode != 0
 
 
 def test_selectors_ports_and_names_agree() -> None:
