@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ import numpy as np
 
 from models.card import InputSpec
 from service.admission import Admission, QueueLimits, Refused
-from service.engine import Outputs, Pixels
+from service.engine import Pixels
 from service.images import ImageLimits, InvalidImage, decode
+from service.job import Job
 from service.large_images import LargeImages
 from service.metrics import Metrics
 from service.problems import Problem
@@ -32,45 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("isoserve.batching")
 
-
-class Job:
-    """One image on its way through a slot.
-
-    Args:
-        served: the version that answers, held until the answer is made.
-        source: the encoded image, or its pixels, uint8 [H, W, 3] at the model's size.
-        finish: makes the answer out of the batch's outputs and this image's row, in the slot.
-        future: gets the answer, or a Problem or InvalidImage; cancelled means nobody waits.
-        large: whether it takes long to decode, and so is not decoded in a slot.
-    """
-
-    __slots__ = (
-        "decode_seconds",
-        "finish",
-        "future",
-        "inference_seconds",
-        "large",
-        "queued_at",
-        "served",
-        "source",
-        "wait_seconds",
-    )
-
-    def __init__(
-        self,
-        served: Served,
-        source: bytes | Pixels,
-        finish: Callable[[Outputs, int], Any],
-        future: asyncio.Future[Any],
-        large: bool = False,
-    ) -> None:
-        self.served = served
-        self.source = source
-        self.finish = finish
-        self.future = future
-        self.large = large
-        self.queued_at = 0.0
-        self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0
+Settled = tuple[Job, Any]
+"""A job and its answer, its Problem or its InvalidImage."""
 
 
 class MicroBatcher:
@@ -180,7 +144,7 @@ class MicroBatcher:
             job.source = self._pixels(job.source, job.served.model.card.input)
         except InvalidImage as error:
             self._metrics.invalid_images.labels(error.reason).inc()
-            self._loop.call_soon_threadsafe(_settle, [(job.future, error)])
+            self._loop.call_soon_threadsafe(_settle, [(job, error)])
             return False
         job.decode_seconds = perf_counter() - started
         return True
@@ -228,12 +192,12 @@ class MicroBatcher:
         del self._waiting[served]
         if queue:
             self._waiting[served] = queue  # behind the other models
-        return [job for job in taken if not job.future.cancelled()]
+        return [job for job in taken if not job.gone]
 
-    def _answer(self, slot: int, batch: list[Job]) -> list[tuple[asyncio.Future[Any], Any]]:
-        """Each job's future with its answer or its error; never raises."""
+    def _answer(self, slot: int, batch: list[Job]) -> list[Settled]:
+        """Each job with its answer or its error; never raises."""
         started = perf_counter()
-        settled: list[tuple[asyncio.Future[Any], Any]] = []
+        settled: list[Settled] = []
         try:
             ready, pixels = self._decode(batch, started, settled)
             if ready:
@@ -241,13 +205,13 @@ class MicroBatcher:
         except Exception:
             log.exception("a batch of %d failed", len(batch))
             problem = Problem(500, "inference_failed", "the network failed on this image")
-            done = {id(future) for future, _ in settled}
-            settled += [(job.future, problem) for job in batch if id(job.future) not in done]
+            done = {id(job) for job, _ in settled}
+            settled += [(job, problem) for job in batch if id(job) not in done]
         self._admission.served(len(batch), perf_counter() - started)
         return settled
 
     def _decode(
-        self, batch: list[Job], started: float, settled: list[tuple[asyncio.Future[Any], Any]]
+        self, batch: list[Job], started: float, settled: list[Settled]
     ) -> tuple[list[Job], Pixels]:
         spec = batch[0].served.model.card.input
         pixels = np.empty((len(batch), spec.height, spec.width, 3), dtype=np.uint8)
@@ -259,13 +223,13 @@ class MicroBatcher:
             if job.wait_seconds > late:
                 self._metrics.shed.labels("late").inc()
                 detail = f"the image waited {job.wait_seconds:.1f} s"
-                settled.append((job.future, Refused("late", detail, job.wait_seconds)))
+                settled.append((job, Refused("late", detail, job.wait_seconds)))
                 continue
             try:
                 pixels[len(ready)] = self._pixels(job.source, spec)
             except InvalidImage as error:
                 self._metrics.invalid_images.labels(error.reason).inc()
-                settled.append((job.future, error))
+                settled.append((job, error))
             else:
                 ready.append(job)
             now = perf_counter()
@@ -281,14 +245,15 @@ class MicroBatcher:
         slot: int,
         ready: list[Job],
         pixels: Pixels,
-        settled: list[tuple[asyncio.Future[Any], Any]],
+        settled: list[Settled],
     ) -> None:
         started = perf_counter()
         outputs = ready[0].served.model.run(slot, pixels)
         seconds = perf_counter() - started
         for row, job in enumerate(ready):
             job.inference_seconds = seconds
-            settled.append((job.future, job.finish(outputs, row)))
+            job.outputs, job.row = outputs, row
+            settled.append((job, job.finish(outputs, row)))
         metrics = self._metrics
         metrics.inference_duration.observe(seconds)
         metrics.batch_size.observe(len(ready))
@@ -300,11 +265,7 @@ class MicroBatcher:
             self.keeper.consider(ready, outputs)
 
 
-def _settle(settled: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, answer in settled:
-        if future.done():
-            continue
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+def _settle(settled: list[Settled]) -> None:
+    for job, answer in settled:
+        if not job.gone:
+            job.settle(answer)

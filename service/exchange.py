@@ -7,22 +7,20 @@ and costs a closure a request; Starlette's own middleware classes cost a hundred
 from __future__ import annotations
 
 import logging
-import re
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.answer import JSON, body_headers
 from service.body import BodyBudget, ClientGone, linger
+from service.finished import FinishedRequest, FinishedRequests
+from service.head import request_id_of
 from service.inference_protocol.errors import CONTENT_TYPE as PROTOCOL_CONTENT_TYPE
 from service.inference_protocol.errors import error_body, is_of_protocol
-from service.metrics import Metrics
-from service.problems import CONTENT_TYPE, Problem, new_request_id
+from service.problems import CONTENT_TYPE, Problem
 from service.tokens import Guard
 
 log = logging.getLogger("isoserve.exchange")
-
-SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-"""A client's X-Request-ID is taken over when it looks like this: it ends up in headers and logs."""
 
 CLIENT_GONE = 499
 """Status under which a request is counted whose client left; nobody receives it."""
@@ -35,13 +33,17 @@ WHOLE_ANSWER = "isoserve.whole_answer"
 
 
 class Exchanges:
-    """Gives every request an id and every answer that id; counts and times them by route."""
+    """Gives every request an id and every answer that id; times them, and reports their end."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, budget: BodyBudget, guard: Guard | None = None
+        self,
+        app: ASGIApp,
+        finished: FinishedRequests,
+        budget: BodyBudget,
+        guard: Guard | None = None,
     ) -> None:
         self._app = app
-        self._metrics = metrics
+        self._finished = finished
         self._budget = budget
         self._guard = guard
 
@@ -50,7 +52,7 @@ class Exchanges:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope["headers"])
         scope["request_id"] = request_id
         scope["route_label"] = OTHER_ROUTE
         scope["body_budget"] = self._budget
@@ -82,19 +84,23 @@ class Exchanges:
         except ClientGone:
             status = CLIENT_GONE
         except Exception:
-            log.exception("request %s failed", request_id)
+            problem = failure(request_id)
             if status == 0:
-                await send_problem(
-                    Problem(500, "internal", "the server failed; the request id names its log"),
-                    request_id,
-                    send_with_id,
-                    path=scope["path"],
-                )
+                await send_problem(problem, request_id, send_with_id, path=scope["path"])
         finally:
             if held := scope.get("body_bytes"):
                 self._budget.give(held)
-            self._metrics.request_duration.labels(scope["route_label"], str(status)).observe(
-                perf_counter() - started
+            self._finished.add(
+                FinishedRequest(
+                    request_id,
+                    scope["method"],
+                    scope["path"],
+                    scope["route_label"],
+                    status,
+                    perf_counter() - started,
+                    scope["headers"],
+                    scope.get("jobs", ()),
+                )
             )
 
 
@@ -132,16 +138,12 @@ async def send_body(
     send: Send,
     *,
     status: int = 200,
-    content_type: bytes = b"application/json",
+    content_type: bytes = JSON,
     headers: list[tuple[bytes, bytes]] | None = None,
     ends: bool = True,
 ) -> None:
     """Answer with a whole body at once; ``ends=False``: the caller ends the answer."""
-    named = [
-        (b"content-type", content_type),
-        (b"content-length", str(len(body)).encode()),
-        *(headers or []),
-    ]
+    named = [*body_headers(body, content_type), *(headers or [])]
     if ends:
         await send({"type": WHOLE_ANSWER, "status": status, "headers": named, "body": body})
     else:
@@ -157,8 +159,7 @@ def _unauthorised() -> Problem:
     return problem
 
 
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and SANE_ID.fullmatch(value):
-            return str(value, "ascii")
-    return new_request_id()
+def failure(request_id: str) -> Problem:
+    """The answer to a request that met an error of the server's own; the error is logged."""
+    log.exception("request %s failed", request_id)
+    return Problem(500, "internal", "the server failed; the request id names its log")

@@ -16,6 +16,7 @@ from starlette.types import Message
 
 from models.card import INPUT_NAME
 from service.engine import Pixels
+from service.finished import FinishedRequest, FinishedRequests
 from service.inference_protocol.answers import as_binary, output_values, shape_of
 from service.inference_protocol.inference import Inference
 from service.inference_protocol.messages import MESSAGES, ONE_OF, SERVICE
@@ -40,8 +41,7 @@ from service.inference_protocol.tensors import (
     check_shape,
     images_of,
 )
-from service.metrics import Metrics
-from service.problems import Problem
+from service.problems import Problem, new_request_id
 from service.settings import Settings
 from service.tokens import Guard
 
@@ -84,11 +84,15 @@ class GrpcServer:
     """Started and stopped on the event loop that answers HTTP."""
 
     def __init__(
-        self, settings: Settings, inference: Inference, metrics: Metrics, guard: Guard | None
+        self,
+        settings: Settings,
+        inference: Inference,
+        finished: FinishedRequests,
+        guard: Guard | None,
     ) -> None:
         self._settings = settings
         self._inference = inference
-        self._metrics = metrics
+        self._finished = finished
         self._guard = guard
         self._server: Any = None
 
@@ -160,8 +164,12 @@ class GrpcServer:
                 log.exception("%s failed", name)
                 await context.abort(grpc.StatusCode.INTERNAL, "the server failed")
             finally:
-                self._metrics.request_duration.labels(route, str(status)).observe(
-                    perf_counter() - started
+                seconds = perf_counter() - started
+                headers = _headers(context)
+                self._finished.add(
+                    FinishedRequest(
+                        new_request_id(), "POST", PATHS[name], route, status, seconds, headers
+                    )
                 )
 
         return answer
@@ -169,11 +177,7 @@ class GrpcServer:
     def _check_token(self, name: str, context: Any) -> None:
         if self._guard is None:
             return
-        headers = [
-            (key.encode(), value.encode() if isinstance(value, str) else value)
-            for key, value in context.invocation_metadata()
-        ]
-        if not self._guard.lets_in({"path": PATHS[name], "headers": headers}):
+        if not self._guard.lets_in({"path": PATHS[name], "headers": _headers(context)}):
             raise Problem(401, "unauthorised", "send the metadata 'authorization: Bearer TOKEN'")
 
     async def _live(self, request: Any) -> Any:  # noqa: ARG002
@@ -209,7 +213,7 @@ class GrpcServer:
 
         inline = request.ByteSize() <= INLINE_BYTES
         images, large = read() if inline else await asyncio.to_thread(read)
-        rows = await inference.run(served, images, large, _never)
+        rows = await inference.run(inference.jobs(served, images, large), _never)
         answer = MESSAGES["ModelInferResponse"](
             model_name=served.model.name,
             model_version=str(served.model.version),
@@ -234,6 +238,14 @@ class GrpcServer:
         self._inference.check_management([*request.parameters])
         await self._inference.unload(request.model_name)
         return MESSAGES["RepositoryModelUnloadResponse"]()
+
+
+def _headers(context: Any) -> list[tuple[bytes, bytes]]:
+    """The call's metadata as HTTP's headers."""
+    return [
+        (key.encode(), value.encode() if isinstance(value, str) else value)
+        for key, value in context.invocation_metadata() or ()
+    ]
 
 
 async def _never() -> Message:

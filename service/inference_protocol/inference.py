@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from starlette.types import Receive
 
-from service.batching import Job
 from service.engine import Outputs, Pixels
 from service.images import InvalidImage
 from service.inference_protocol.answers import Row
 from service.inference_protocol.requests import RequestLimits, RequestReader
+from service.job import AwaitedJob, unless_gone
 from service.problems import Problem
 from service.repository import Repository
-from service.routes.predict import PredictRoutes, unless_gone
+from service.routes.predict import PredictRoutes
 from service.settings import Settings
 from service.versions import Served
 
@@ -58,24 +58,21 @@ class Inference:
             for place, image in enumerate(images)
         ]
 
-    async def run(
-        self,
-        served: Served,
-        images: Sequence[bytes | Pixels],
-        large: Sequence[bool],
-        receive: Receive,
-    ) -> list[Row]:
+    def jobs(
+        self, served: Served, images: Sequence[bytes | Pixels], large: Sequence[bool]
+    ) -> list[AwaitedJob]:
+        """A job an image, for :meth:`run`."""
+        return [
+            AwaitedJob(served, image, _row, slow) for image, slow in zip(images, large, strict=True)
+        ]
+
+    async def run(self, jobs: Sequence[AwaitedJob], receive: Receive) -> list[Row]:
         """Each image's row, in order; ``receive`` tells when the client has gone.
 
         Raises:
             Problem: an image is refused, or the queue is full.
             ClientGone: the connection closed first.
         """
-        loop = asyncio.get_running_loop()
-        jobs = [
-            Job(served, image, _row, loop.create_future(), slow)
-            for image, slow in zip(images, large, strict=True)
-        ]
         self._predict.submit(jobs)
         try:
             answers = await unless_gone(jobs, receive)

@@ -168,7 +168,8 @@ class InferenceProtocol:
 
         inline = encoding is None and len(body) <= INLINE_BYTES
         request, large = read() if inline else await asyncio.to_thread(read)
-        rows = await self._inference.run(served, request.images, large, call.receive)
+        jobs = call.scope["jobs"] = self._inference.jobs(served, request.images, large)
+        rows = await self._inference.run(jobs, call.receive)
         text, json_bytes = write_answer(served.model, request, rows)
         if json_bytes is None:
             return Answer(text)

@@ -15,9 +15,10 @@ from tiny_model import TinyModel, write_tiny_model
 
 from service import batching
 from service.admission import QueueLimits
-from service.batching import Job, MicroBatcher
+from service.batching import MicroBatcher
 from service.engine import Model, Outputs, Pixels
 from service.images import ImageLimits, InvalidImage
+from service.job import AwaitedJob
 from service.metrics import Metrics
 from service.problems import Problem
 from service.repository import Repository
@@ -60,11 +61,11 @@ def gated(served: Served) -> GatedModel:
     return served.model
 
 
-def job(served: Served, source: bytes | Pixels = RED) -> Job:
+def job(served: Served, source: bytes | Pixels = RED) -> AwaitedJob:
     def finish(outputs: Outputs, row: int) -> int:
         return int(outputs.probabilities[row].argmax())
 
-    return Job(served, source, finish, asyncio.get_running_loop().create_future())
+    return AwaitedJob(served, source, finish)
 
 
 def run(scenario: Callable[[MicroBatcher], Awaitable[Any]], slots: int = 1, **limits: Any) -> Any:
