@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service.head import Headers
 from service.problems import CONTENT_TYPE, Problem
+from service.request_record import Headers
 
 JSON = b"application/json"
 

@@ -95,7 +95,7 @@ class MicroBatcher:
         """Why one image more would be refused now, if it would be; on the event loop.
 
         A loop that has fallen behind reads many requests before it runs any: those let in
-        here in this round count as waiting, or all of them would be.
+        in this round count as waiting, or all of them would be.
         """
         waiting = self._depth + self._let_in
         if self._admission.limit_met(waiting, 1):
@@ -105,10 +105,13 @@ class MicroBatcher:
             except Refused as refusal:
                 self._metrics.shed.labels(refusal.limit).inc()
                 return refusal
+        return None
+
+    def let_in(self) -> None:
+        """A request that is not refused will come with an image later in this round."""
         if not self._let_in:
             self._loop.call_soon(self._next_round)
         self._let_in += 1
-        return None
 
     def _next_round(self) -> None:
         self._let_in = 0
@@ -252,7 +255,7 @@ class MicroBatcher:
         seconds = perf_counter() - started
         for row, job in enumerate(ready):
             job.inference_seconds = seconds
-            job.outputs, job.row = outputs, row
+            job.outcome = (outputs, row)
             settled.append((job, job.finish(outputs, row)))
         metrics = self._metrics
         metrics.inference_duration.observe(seconds)

@@ -18,8 +18,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.answer import problem_headers, whole_answer
-from service.head import Headers, RequestHead
+from service.head import RequestHead
 from service.problems import Problem, new_request_id
+from service.request_record import Headers
 from service.short_way import Connection, ShortExchange
 
 BODY_PATIENCE_SECONDS = 0.2
@@ -44,8 +45,8 @@ class Door(Protocol):
     def ended(self, reason: str) -> None:
         """A connection was ended here."""
 
-    def refusal(self, head: RequestHead, request_id: str) -> Problem | None:
-        """Why this request would be refused whatever it brings, if it would be.
+    def refusal(self, head: RequestHead) -> tuple[Problem, str] | None:
+        """Why this request would be refused whatever it brings, if it would be, and its id.
 
         Under overload most requests are, and this is a fifth of the work of running the
         application to find that out.
@@ -90,7 +91,7 @@ class _GuardedProtocol(HttpToolsProtocol):
         self.silent_until = math.inf
         self._in_head = False
         self._in_body = False
-        self._head_bytes = 0
+        self._head_bytes = self._read_bytes = 0
         self._refusal = _MALFORMED
         self._short: ShortExchange | None = None
 
@@ -104,6 +105,7 @@ class _GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        self._read_bytes = len(data)
         if not self._in_body:
             self._head_bytes += len(data)
         super().data_received(data)
@@ -112,7 +114,8 @@ class _GuardedProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        # What uvicorn prepares here besides is for the application: see _run_application.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_head = True
         if self.cycle is None or self.cycle.response_complete:
             self.silent_until = self.loop.time() + self._limits.header_seconds
@@ -120,22 +123,27 @@ class _GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._in_body = True
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self._limits.header_bytes:
+        if self._head_too_large():
             self._refusal = _HEAD_TOO_LARGE
             raise ValueError("the head is too large")  # the parser ends with an error on it
         if self.cycle is None or self.cycle.response_complete:
             head = RequestHead(self.parser.get_method(), self.url, self.headers)
-            request_id = new_request_id()
-            if problem := self._door.refusal(head, request_id):
-                self._refuse(problem, request_id)
-                return
             if self._may_go_short() and (short := self._door.short_way(head, self)):
                 short.keep_alive = self.parser.should_keep_alive()
                 self.silent_until = self.loop.time() + BODY_PATIENCE_SECONDS
                 self.cycle = self._short = short
                 return
+            if refused := self._door.refusal(head):
+                self._refuse(*refused)
+                return
         self._run_application()
+
+    def _head_too_large(self) -> bool:
+        most = self._limits.header_bytes
+        if self._head_bytes + self._read_bytes <= most:
+            return False
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return size > most
 
     def _may_go_short(self) -> bool:
         # A client that takes no answers must not make the server hold ever more of them.
@@ -143,6 +151,10 @@ class _GuardedProtocol(HttpToolsProtocol):
 
     def _run_application(self) -> None:
         self.silent_until = math.inf
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
         super().on_headers_complete()
         # The application's task, made just now, has not run yet.
         self.scope["write_whole_answer"] = partial(_write_whole, self.cycle)  # type: ignore[typeddict-unknown-key]
@@ -190,9 +202,13 @@ class _GuardedProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        # The sweep does what this timer is for.
-        self._unset_keepalive_if_required()
+        """As uvicorn's, without its timer of idleness: the sweep does what that is for."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
         # Also for a body that was answered before it had come whole: no more is waited for it.
         if self.cycle.response_complete:
             self.silent_until = self.loop.time() + self._limits.idle_seconds

@@ -17,7 +17,7 @@ from service.versions import Served
 WATCH_AFTER_SECONDS = 0.05
 """A request that is answered sooner does not pay for noticing that its client has gone."""
 
-Finish = Callable[[Outputs, int], Any]
+ToAnswer = Callable[[Outputs, int], Any]
 """Makes an image's answer out of its batch's outputs and its row in them, in the slot."""
 
 
@@ -31,8 +31,8 @@ class Job:
         large: whether it takes long to decode, and so is not decoded in a slot.
 
     Attributes:
-        outputs: of the batch that it ran in, once it has.
-        row: its row in them.
+        request_id: whose image it is.
+        outcome: its batch's outputs and its row in them, once they are there.
     """
 
     __slots__ = (
@@ -40,23 +40,23 @@ class Job:
         "finish",
         "inference_seconds",
         "large",
-        "outputs",
+        "outcome",
         "queued_at",
-        "row",
+        "request_id",
         "served",
         "source",
         "wait_seconds",
     )
 
     def __init__(
-        self, served: Served, source: bytes | Pixels, finish: Finish, large: bool = False
+        self, served: Served, source: bytes | Pixels, finish: ToAnswer, large: bool = False
     ) -> None:
         self.served = served
         self.source = source
         self.finish = finish
         self.large = large
-        self.outputs: Outputs | None = None
-        self.row = 0
+        self.request_id = ""
+        self.outcome: tuple[Outputs, int] | None = None
         self.queued_at = 0.0
         self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0
 
@@ -76,7 +76,7 @@ class AwaitedJob(Job):
     __slots__ = ("future",)
 
     def __init__(
-        self, served: Served, source: bytes | Pixels, finish: Finish, large: bool = False
+        self, served: Served, source: bytes | Pixels, finish: ToAnswer, large: bool = False
     ) -> None:
         super().__init__(served, source, finish, large)
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -8,18 +8,18 @@ unusual in any respect goes the long way; both ways ask :class:`PredictRoutes` t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Protocol
 
 from service.answer import body_headers, problem_headers
 from service.body import SMALL_BYTES
-from service.exchange import CLIENT_GONE, failure
-from service.finished import FinishedRequest, FinishedRequests
-from service.head import Headers, RequestHead, request_id_of
+from service.exchange import CLIENT_GONE, failure, request_id_of
+from service.finish import Finish
+from service.head import RequestHead
 from service.images import InvalidImage
-from service.job import Finish, Job
+from service.job import Job, ToAnswer
 from service.problems import Problem
+from service.request_record import Headers, RequestRecord
 from service.routes.predict import PREDICT, PredictRoutes, problem_of
 from service.versions import Served
 
@@ -42,9 +42,9 @@ class ShortWay:
         most_bytes: of a body.
     """
 
-    def __init__(self, predict: PredictRoutes, finished: FinishedRequests, most_bytes: int) -> None:
+    def __init__(self, predict: PredictRoutes, finish: Finish, most_bytes: int) -> None:
         self.predict = predict
-        self.finished = finished
+        self.finish = finish
         self._most_bytes = min(most_bytes, SMALL_BYTES)
 
     def begin(self, head: RequestHead, connection: Connection) -> ShortExchange | None:
@@ -68,10 +68,8 @@ class ShortExchange:
 
     __slots__ = (
         "_connection",
-        "_head",
-        "_id",
-        "_jobs",
-        "_started",
+        "_record",
+        "_target",
         "_way",
         "body",
         "disconnected",
@@ -83,11 +81,10 @@ class ShortExchange:
 
     def __init__(self, way: ShortWay, head: RequestHead, connection: Connection) -> None:
         self._way = way
-        self._head = head
+        self._target = head.target
         self._connection = connection
-        self._started = perf_counter()
-        self._id = request_id_of(head.headers)
-        self._jobs: Sequence[Job] = ()
+        self._record = RequestRecord(request_id_of(head.headers), "POST", head.headers)
+        self._record.route = PREDICT
         self.body = b""
         self.keep_alive = True
         self.response_complete = False
@@ -95,57 +92,51 @@ class ShortExchange:
 
     def run(self) -> None:
         """Queue the image, now that the body is whole, or refuse it."""
-        predict, body = self._way.predict, self.body
+        predict, record, body = self._way.predict, self._record, self.body
         try:
-            query, served = predict.ask(self._head.target[len(_WITH_QUERY) :])
+            query, served = predict.ask(self._target[len(_WITH_QUERY) :], record)
+            predict.refuse_if_full()
             large = predict.check(body)
-            job = _ShortJob(self, served, predict.finish(query, served, self._id, body), large)
-            predict.submit([job])
-            self._jobs = (job,)
+            job = _ShortJob(self, served, predict.finish(query, served, record.id, body), large)
+            record.has((job,))
+            predict.submit((job,))
         except (InvalidImage, Problem) as error:
             self.settle(error)
         except Exception:
-            self.settle(failure(self._id))
+            self.settle(failure(record.id))
 
     def settle(self, answer: Any) -> None:
         """Write the answer, or the problem in its place."""
-        status = 200
+        record, status = self._record, 200
         if isinstance(answer, InvalidImage):
             answer = problem_of(answer)
         if isinstance(answer, Problem):
-            status, problem, answer = answer.status, answer, answer.body(self._id)
+            problem, status, record.reason = answer, answer.status, answer.reason
+            answer = problem.body(record.id)
             headers = problem_headers(problem, answer)
         else:
             headers = body_headers(answer)
-        headers.append((b"x-request-id", self._id.encode()))
+        headers.append((b"x-request-id", record.id.encode()))
         self._connection.answer_short(status, headers, answer)
-        self._finish(status)
+        self._end(status)
 
     def leave(self) -> None:
         """The client has gone: its image is not computed, if it still waits."""
         self.disconnected = True
-        self._finish(CLIENT_GONE)
+        self._end(CLIENT_GONE)
 
-    def _finish(self, status: int) -> None:
-        self._way.finished.add(
-            FinishedRequest(
-                self._id,
-                "POST",
-                PREDICT,
-                PREDICT,
-                status,
-                perf_counter() - self._started,
-                self._head.headers,
-                self._jobs,
-            )
-        )
+    def _end(self, status: int) -> None:
+        record = self._record
+        record.status = status
+        record.seconds = perf_counter() - record.started
+        self._way.finish(record)
 
 
 class _ShortJob(Job):
     __slots__ = ("_exchange",)
 
     def __init__(
-        self, exchange: ShortExchange, served: Served, finish: Finish, large: bool
+        self, exchange: ShortExchange, served: Served, finish: ToAnswer, large: bool
     ) -> None:
         super().__init__(served, exchange.body, finish, large)
         self._exchange = exchange

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.types import Receive
 
@@ -14,9 +15,19 @@ from service.inference_protocol.requests import RequestLimits, RequestReader
 from service.job import AwaitedJob, unless_gone
 from service.problems import Problem
 from service.repository import Repository
+from service.request_record import RequestRecord
 from service.routes.predict import PredictRoutes
 from service.settings import Settings
 from service.versions import Served
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which version is asked, in which request; ``receive`` tells when its client has gone."""
+
+    served: Served
+    record: RequestRecord
+    receive: Receive
 
 
 class Inference:
@@ -26,7 +37,7 @@ class Inference:
         self.repository = repository
         self.limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
         self._predict = predict
-        self._alpha = settings.alpha
+        self.alpha = settings.alpha
         self._management = settings.management
 
     def served(self, name: str, version: str | None) -> Served:
@@ -45,7 +56,7 @@ class Inference:
 
     def reader(self, served: Served) -> RequestReader:
         """Reads the requests to this version."""
-        return RequestReader(served.model.card.input, self.limits, self._alpha)
+        return RequestReader(served.model.card.input, self.limits, self.alpha)
 
     def check(self, images: Sequence[bytes | Pixels]) -> list[bool]:
         """Refuse what is no image; of each, whether it takes long to decode.
@@ -58,24 +69,23 @@ class Inference:
             for place, image in enumerate(images)
         ]
 
-    def jobs(
-        self, served: Served, images: Sequence[bytes | Pixels], large: Sequence[bool]
-    ) -> list[AwaitedJob]:
-        """A job an image, for :meth:`run`."""
-        return [
-            AwaitedJob(served, image, _row, slow) for image, slow in zip(images, large, strict=True)
-        ]
-
-    async def run(self, jobs: Sequence[AwaitedJob], receive: Receive) -> list[Row]:
-        """Each image's row, in order; ``receive`` tells when the client has gone.
+    async def run(
+        self, asked: Asked, images: Sequence[bytes | Pixels], large: Sequence[bool]
+    ) -> list[Row]:
+        """Each image's row, in order.
 
         Raises:
             Problem: an image is refused, or the queue is full.
             ClientGone: the connection closed first.
         """
+        jobs = [
+            AwaitedJob(asked.served, image, _row, slow)
+            for image, slow in zip(images, large, strict=True)
+        ]
+        asked.record.has(jobs)
         self._predict.submit(jobs)
         try:
-            answers = await unless_gone(jobs, receive)
+            answers = await unless_gone(jobs, asked.receive)
         except asyncio.CancelledError:
             for job in jobs:
                 job.future.cancel()

@@ -22,12 +22,13 @@ from service.engine import Outputs
 from service.exchange import send_body, send_problem
 from service.explanation import explanation
 from service.images import ImageLimits, InvalidImage, check_header
-from service.job import AwaitedJob, Finish, Job, unless_gone
+from service.job import AwaitedJob, Job, ToAnswer, unless_gone
 from service.large_images import is_large
 from service.metrics import Metrics
 from service.multipart import images_of_form, is_multipart
 from service.problems import Problem
 from service.repository import Repository
+from service.request_record import RequestRecord
 from service.settings import Settings
 from service.verdicts import VerdictRequest, as_json, verdict
 from service.versions import Served
@@ -73,31 +74,31 @@ class PredictRoutes:
     async def predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One image, as the raw body or as the multipart field ``file``."""
         scope["route_label"] = PREDICT
-        request_id: str = scope["request_id"]
+        record: RequestRecord = scope["record"]
         try:
-            query, served = self.ask(scope["query_string"])
+            query, served = self.ask(scope["query_string"], record)
             body = await read_body(scope, receive, self._one)
             if is_multipart(scope["headers"]):
                 (body,) = images_of_form(body, scope["headers"], FILE_FIELD, 1)
             large = self.check(body)
-            job = AwaitedJob(served, body, self.finish(query, served, request_id, body), large)
-            scope["jobs"] = [job]
+            job = AwaitedJob(served, body, self.finish(query, served, record.id, body), large)
+            record.has([job])
             self.submit([job])
             (answer,) = await unless_gone([job], receive)
             if isinstance(answer, BaseException):
                 raise answer
             await send_body(answer, send)
         except InvalidImage as error:
-            await send_problem(problem_of(error), request_id, send)
+            await send_problem(problem_of(error), scope, send)
         except Problem as problem:
-            await send_problem(problem, request_id, send, receive)
+            await send_problem(problem, scope, send, receive)
 
     async def predict_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Several images, as the multipart fields ``files``; each gets a verdict or a problem."""
         scope["route_label"] = PREDICT_BATCH
-        request_id: str = scope["request_id"]
+        record: RequestRecord = scope["record"]
         try:
-            query, served = self.ask(scope["query_string"])
+            query, served = self.ask(scope["query_string"], record)
             headers = scope["headers"]
             if not is_multipart(headers):
                 raise Problem(
@@ -109,24 +110,29 @@ class PredictRoutes:
             images = await asyncio.to_thread(
                 images_of_form, body, headers, FILES_FIELD, self._most_images
             )
-            results = await self._verdicts(images, served, query, scope, receive)
+            results = await self._verdicts(images, served, query, record, receive)
             document = {
-                "id": request_id,
+                "id": record.id,
                 "model": served.model.name,
                 "version": served.model.version,
                 "results": results,
             }
             await send_body(as_json(document), send)
         except Problem as problem:
-            await send_problem(problem, request_id, send, receive)
+            await send_problem(problem, scope, send, receive)
 
     async def _verdicts(
-        self, images: list[bytes], served: Served, query: Query, scope: Scope, receive: Receive
+        self,
+        images: list[bytes],
+        served: Served,
+        query: Query,
+        record: RequestRecord,
+        receive: Receive,
     ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = [{} for _ in images]
         jobs: dict[int, AwaitedJob] = {}
         for place, image in enumerate(images):
-            image_id = f"{scope['request_id']}/{place}"
+            image_id = f"{record.id}/{place}"
             try:
                 large = self.check(image)
             except InvalidImage as error:
@@ -134,30 +140,33 @@ class PredictRoutes:
             else:
                 document = self._document(query, served, image_id, image)
                 jobs[place] = AwaitedJob(served, image, document, large)
+        record.has([jobs.get(place) for place in range(len(images))])
         if not jobs:
             return results
-        scope["jobs"] = [*jobs.values()]
-        self.submit(scope["jobs"])
-        answers = await unless_gone(scope["jobs"], receive)
+        waiting = [*jobs.values()]
+        self.submit(waiting)
+        answers = await unless_gone(waiting, receive)
         for place, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, InvalidImage):
-                results[place] = problem_of(answer).as_dict(f"{scope['request_id']}/{place}")
+                results[place] = problem_of(answer).as_dict(f"{record.id}/{place}")
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 results[place] = answer
         return results
 
-    def ask(self, query_string: bytes) -> tuple[Query, Served]:
+    def ask(self, query_string: bytes, record: RequestRecord) -> tuple[Query, Served]:
         """What a request asks for, and the version that answers it.
 
         Raises:
             Problem: 422 for the query, 404 or 503 as :meth:`Repository.resolve`.
         """
         query = read_query(query_string, self._alpha)
-        return query, self._repository.resolve(query.model, query.version)
+        served = self._repository.resolve(query.model, query.version)
+        record.asks(served, query.alpha)
+        return query, served
 
-    def finish(self, query: Query, served: Served, image_id: str, image: bytes) -> Finish:
+    def finish(self, query: Query, served: Served, image_id: str, image: bytes) -> ToAnswer:
         """Makes the image's answer, JSON."""
         document = self._document(query, served, image_id, image)
         return lambda outputs, row: as_json(document(outputs, row))
@@ -190,6 +199,11 @@ class PredictRoutes:
         except InvalidImage as error:
             self._metrics.invalid_images.labels(error.reason).inc()
             raise
+
+    def refuse_if_full(self) -> None:
+        """Raise at once what :meth:`submit` would, where more than enough waits already."""
+        if self.batcher is not None and (refusal := self.batcher.refusal()):
+            raise refusal
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, all or none.
