@@ -19,7 +19,9 @@ from service.admission import QueueLimits
 from service.batching import MicroBatcher
 from service.body import BodyBudget
 from service.cores import usable_cores
-from service.exchange import OTHER_ROUTE, Exchanges
+from service.exchange import Exchanges, request_id_of
+from service.finish import Finish
+from service.head import RequestHead
 from service.inference_protocol.errors import is_of_protocol
 from service.inference_protocol.inference import Inference
 from service.inference_protocol.openapi import describe_inference_protocol
@@ -27,6 +29,7 @@ from service.metrics import Metrics
 from service.openapi import describe_predict
 from service.problems import CONTENT_TYPE, Problem
 from service.repository import Repository
+from service.request_record import RequestRecord
 from service.review import open_review
 from service.routes.drift import drift_routes
 from service.routes.inference_protocol import InferenceProtocol
@@ -34,9 +37,10 @@ from service.routes.models import model_routes
 from service.routes.pages import page_routes
 from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
 from service.settings import Settings
+from service.short_way import Connection, ShortExchange, ShortWay
 from service.tokens import Guard, Tokens
 
-PREDICT_BYTES = PREDICT.encode()
+_PREDICT = PREDICT.encode()
 
 
 class Application:
@@ -47,16 +51,18 @@ class Application:
         self._guard = _guard(settings)
         self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
+        self._finish = Finish(self.metrics)
         self.image_limits = settings.image_limits
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
         self.review = open_review(settings, self.repository, self.metrics)
         self.inference = Inference(settings, self.repository, self.predict)
         self.protocol = InferenceProtocol(settings, self.inference)
+        self._short_way = ShortWay(self.predict, self._finish, settings.max_body_bytes)
         self.api = self._fastapi()
         self._exchanges = Exchanges(
             self._dispatch,
-            self.metrics,
+            self._finish,
             BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc),
             self._guard,
         )
@@ -68,15 +74,25 @@ class Application:
         """Count a connection that was ended before its request was read."""
         self.metrics.refused_connections.labels(reason).inc()
 
-    def refusal(self, target: bytes, request_id: str) -> Problem | None:  # noqa: ARG002
-        """A refusal by the queue, before the request is read and the application is run."""
+    def refusal(self, head: RequestHead) -> tuple[Problem, str] | None:
+        """A refusal by the queue, before the body is read and the application is run."""
         batcher = self.predict.batcher
-        if batcher is None or not target.startswith(PREDICT_BYTES):
+        if batcher is None or not head.target.startswith(_PREDICT):
             return None
         refusal = batcher.refusal()
-        if refusal is not None:
-            self.metrics.request_duration.labels(PREDICT, "429").observe(0.0)
-        return refusal
+        if refusal is None:
+            batcher.let_in()
+            return None
+        record = RequestRecord(request_id_of(head.headers), head.method.decode(), head.headers)
+        record.route, record.status, record.reason = PREDICT, refusal.status, refusal.reason
+        self._finish(record)
+        return refusal, record.id
+
+    def short_way(self, head: RequestHead, connection: Connection) -> ShortExchange | None:
+        """The exchange of a request that need not go through the application."""
+        if self._guard is not None:
+            return None
+        return self._short_way.begin(head, connection)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot route goes past FastAPI's layers, which cost as much as all the rest of it.
@@ -145,7 +161,7 @@ class Application:
             return
         from service.grpc_server import GrpcServer  # an extra: not everyone has it
 
-        server = GrpcServer(self.settings, self.inference, self.metrics, self._guard)
+        server = GrpcServer(self.settings, self.inference, self._finish, self._guard)
         await server.start()
         try:
             yield
@@ -176,8 +192,7 @@ class _Asgi:
 
 
 def _problem_response(request: Request, problem: Problem) -> Response:
-    route = request.scope.get("route")
-    request.scope["route_label"] = getattr(route, "path", OTHER_ROUTE)
+    request.scope["record"].reason = problem.reason
     return Response(
         problem.body(request.scope["request_id"]),
         status_code=problem.status,

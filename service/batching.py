@@ -8,20 +8,17 @@ hops back to the event loop once for the whole batch.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from models.card import InputSpec
 from service.admission import Admission, QueueLimits, Refused
-from service.engine import Outputs, Pixels
-from service.images import ImageLimits, InvalidImage, decode
+from service.batch import BatchRunner, Settled
+from service.images import ImageLimits, InvalidImage
+from service.job import Job
 from service.large_images import LargeImages
 from service.metrics import Metrics
 from service.problems import Problem
@@ -30,47 +27,10 @@ from service.versions import Served
 if TYPE_CHECKING:
     from service.review.keeper import Keeper
 
-log = logging.getLogger("isoserve.batching")
-
-
-class Job:
-    """One image on its way through a slot.
-
-    Args:
-        served: the version that answers, held until the answer is made.
-        source: the encoded image, or its pixels, uint8 [H, W, 3] at the model's size.
-        finish: makes the answer out of the batch's outputs and this image's row, in the slot.
-        future: gets the answer, or a Problem or InvalidImage; cancelled means nobody waits.
-        large: whether it takes long to decode, and so is not decoded in a slot.
-    """
-
-    __slots__ = (
-        "decode_seconds",
-        "finish",
-        "future",
-        "inference_seconds",
-        "large",
-        "queued_at",
-        "served",
-        "source",
-        "wait_seconds",
-    )
-
-    def __init__(
-        self,
-        served: Served,
-        source: bytes | Pixels,
-        finish: Callable[[Outputs, int], Any],
-        future: asyncio.Future[Any],
-        large: bool = False,
-    ) -> None:
-        self.served = served
-        self.source = source
-        self.finish = finish
-        self.future = future
-        self.large = large
-        self.queued_at = 0.0
-        self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0
+INLINE_SECONDS = 0.001
+"""An image that comes while all is idle, and takes less, is answered on the event loop itself: the
+hop to another thread and back costs a small network more than it brings. A lone slot leaves so
+much work to the loop."""
 
 
 class MicroBatcher:
@@ -79,11 +39,10 @@ class MicroBatcher:
     def __init__(
         self, slots: int, limits: QueueLimits, image_limits: ImageLimits, metrics: Metrics
     ) -> None:
-        self.keeper: Keeper | None = None
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._admission = Admission(limits, slots)
-        self._image_limits = image_limits
+        self._runner = BatchRunner(image_limits, metrics, self._admission)
         self._metrics = metrics
         self._lock = threading.Lock()
         self._waiting: dict[Served, deque[Job]] = {}
@@ -91,6 +50,7 @@ class MicroBatcher:
         self._idle: list[int] = []
         self._free = 0
         self._let_in = 0
+        self._inline: int | None = None
         self._stopping = self._closed = False
         self._wake = [threading.Lock() for _ in range(slots)]
         for lock in self._wake:
@@ -103,6 +63,15 @@ class MicroBatcher:
             thread.start()
         self._large = LargeImages(max(1, slots // 2), limits, self._decode_large, self._forward)
         metrics.watch_queue(lambda: self._depth + self._large.waiting)
+
+    @property
+    def keeper(self) -> Keeper | None:
+        """Is offered each batch once it has been answered."""
+        return self._runner.keeper
+
+    @keeper.setter
+    def keeper(self, keeper: Keeper | None) -> None:
+        self._runner.keeper = keeper
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, all or none.
@@ -120,18 +89,18 @@ class MicroBatcher:
                     self._admission.admit(self._depth, len(small))
                 if large:
                     self._large.submit(large)
-                woken = self._enqueue(small)
+                self._enqueue(small)
+                woken = [] if self._leave_to_loop() else self._rouse(len(small))
         except Refused as refusal:
             self._metrics.shed.labels(refusal.limit).inc(len(jobs))
             raise
-        for slot in woken:
-            self._wake[slot].release()
+        self._release(woken)
 
     def refusal(self) -> Refused | None:
         """Why one image more would be refused now, if it would be; on the event loop.
 
         A loop that has fallen behind reads many requests before it runs any: those let in
-        here in this round count as waiting, or all of them would be.
+        in this round count as waiting, or all of them would be.
         """
         waiting = self._depth + self._let_in
         if self._admission.limit_met(waiting, 1):
@@ -141,10 +110,13 @@ class MicroBatcher:
             except Refused as refusal:
                 self._metrics.shed.labels(refusal.limit).inc()
                 return refusal
+        return None
+
+    def let_in(self) -> None:
+        """A request that is not refused will come with an image later in this round."""
         if not self._let_in:
             self._loop.call_soon(self._next_round)
         self._let_in += 1
-        return None
 
     def _next_round(self) -> None:
         self._let_in = 0
@@ -157,13 +129,12 @@ class MicroBatcher:
         with self._lock:
             self._closed = True
             woken, self._idle = self._idle, []
-        for slot in woken:
-            self._wake[slot].release()
+        self._release(woken)
         for thread in self._threads:
             thread.join()
 
-    def _enqueue(self, jobs: Sequence[Job]) -> list[int]:
-        """Queue the jobs, with the lock held; the slots to be woken."""
+    def _enqueue(self, jobs: Sequence[Job]) -> None:
+        """Queue the jobs, with the lock held."""
         now = perf_counter()
         for job in jobs:
             job.queued_at = now
@@ -172,24 +143,61 @@ class MicroBatcher:
                 queue = self._waiting[job.served] = deque()
             queue.append(job)
         self._depth += len(jobs)
-        return [self._idle.pop() for _ in range(min(len(self._idle), len(jobs)))]
+
+    def _rouse(self, jobs: int) -> list[int]:
+        """The slots to be woken for so many jobs more, with the lock held."""
+        return [self._idle.pop() for _ in range(min(len(self._idle), jobs))]
+
+    def _leave_to_loop(self) -> bool:
+        """Whether the loop sees to what waits, later in this round; with the lock held."""
+        if not 0 < self._depth * self._admission.seconds_an_image < INLINE_SECONDS:
+            return False
+        if self._inline is None and len(self._idle) == len(self._threads):
+            self._inline = self._idle.pop()
+            self._loop.call_soon(self._serve_inline)
+        return self._inline is not None
+
+    def _serve_inline(self) -> None:
+        """Answer what came in this round in the place of a slot, or let several slots share it."""
+        with self._lock:
+            slot, self._inline = self._inline, None
+            assert slot is not None
+            if self._depth > 1 and len(self._threads) > 1:
+                batch, woken = [], [slot, *self._rouse(self._depth - 1)]
+            else:
+                batch, woken = self._share() if self._waiting else [], []
+                self._free -= 1
+        if batch:
+            _settle(self._runner.answer(slot, batch))
+        if not woken:
+            with self._lock:
+                self._free += 1
+                if self._waiting or self._closed:
+                    woken = [slot]
+                else:
+                    self._idle.append(slot)
+        self._release(woken)
+
+    def _release(self, slots: list[int]) -> None:
+        for slot in slots:
+            self._wake[slot].release()
 
     def _decode_large(self, job: Job) -> bool:
         started = perf_counter()
         try:
-            job.source = self._pixels(job.source, job.served.model.card.input)
+            job.source = self._runner.pixels(job.source, job.served.model.card.input)
         except InvalidImage as error:
             self._metrics.invalid_images.labels(error.reason).inc()
-            self._loop.call_soon_threadsafe(_settle, [(job.future, error)])
+            self._loop.call_soon_threadsafe(_settle, [(job, error)])
             return False
         job.decode_seconds = perf_counter() - started
         return True
 
     def _forward(self, job: Job) -> None:
         with self._lock:
-            woken = self._enqueue([job])
-        for slot in woken:
-            self._wake[slot].release()
+            self._enqueue([job])
+            woken = self._rouse(1)
+        self._release(woken)
 
     def _serve(self, slot: int) -> None:
         while self._serve_batch(slot):
@@ -199,7 +207,7 @@ class MicroBatcher:
         """A batch from queue to loop; its own frame, so that an idle slot holds no model."""
         batch = self._take(slot)
         if batch:
-            self._loop.call_soon_threadsafe(_settle, self._answer(slot, batch))
+            self._loop.call_soon_threadsafe(_settle, self._runner.answer(slot, batch))
         return bool(batch)
 
     def _take(self, slot: int) -> list[Job]:
@@ -222,89 +230,17 @@ class MicroBatcher:
 
     def _share(self) -> list[Job]:
         served, queue = next(iter(self._waiting.items()))
-        share = min(self._limits.max_batch, math.ceil(len(queue) / self._free))
+        takers = self._free - len(self._idle)
+        share = min(self._limits.max_batch, math.ceil(len(queue) / takers))
         taken = [queue.popleft() for _ in range(share)]
         self._depth -= share
         del self._waiting[served]
         if queue:
             self._waiting[served] = queue  # behind the other models
-        return [job for job in taken if not job.future.cancelled()]
-
-    def _answer(self, slot: int, batch: list[Job]) -> list[tuple[asyncio.Future[Any], Any]]:
-        """Each job's future with its answer or its error; never raises."""
-        started = perf_counter()
-        settled: list[tuple[asyncio.Future[Any], Any]] = []
-        try:
-            ready, pixels = self._decode(batch, started, settled)
-            if ready:
-                self._run(slot, ready, pixels, settled)
-        except Exception:
-            log.exception("a batch of %d failed", len(batch))
-            problem = Problem(500, "inference_failed", "the network failed on this image")
-            done = {id(future) for future, _ in settled}
-            settled += [(job.future, problem) for job in batch if id(job.future) not in done]
-        self._admission.served(len(batch), perf_counter() - started)
-        return settled
-
-    def _decode(
-        self, batch: list[Job], started: float, settled: list[tuple[asyncio.Future[Any], Any]]
-    ) -> tuple[list[Job], Pixels]:
-        spec = batch[0].served.model.card.input
-        pixels = np.empty((len(batch), spec.height, spec.width, 3), dtype=np.uint8)
-        ready: list[Job] = []
-        before = started
-        late = self._admission.late_after
-        for job in batch:
-            job.wait_seconds = started - job.queued_at
-            if job.wait_seconds > late:
-                self._metrics.shed.labels("late").inc()
-                detail = f"the image waited {job.wait_seconds:.1f} s"
-                settled.append((job.future, Refused("late", detail, job.wait_seconds)))
-                continue
-            try:
-                pixels[len(ready)] = self._pixels(job.source, spec)
-            except InvalidImage as error:
-                self._metrics.invalid_images.labels(error.reason).inc()
-                settled.append((job.future, error))
-            else:
-                ready.append(job)
-            now = perf_counter()
-            job.decode_seconds += now - before
-            before = now
-        return ready, pixels[: len(ready)]
-
-    def _pixels(self, source: bytes | Pixels, spec: InputSpec) -> Pixels:
-        return decode(source, spec, self._image_limits) if isinstance(source, bytes) else source
-
-    def _run(
-        self,
-        slot: int,
-        ready: list[Job],
-        pixels: Pixels,
-        settled: list[tuple[asyncio.Future[Any], Any]],
-    ) -> None:
-        started = perf_counter()
-        outputs = ready[0].served.model.run(slot, pixels)
-        seconds = perf_counter() - started
-        for row, job in enumerate(ready):
-            job.inference_seconds = seconds
-            settled.append((job.future, job.finish(outputs, row)))
-        metrics = self._metrics
-        metrics.inference_duration.observe(seconds)
-        metrics.batch_size.observe(len(ready))
-        for job in ready:
-            metrics.queue_wait.observe(job.wait_seconds)
-            metrics.decode_duration.observe(job.decode_seconds)
-        ready[0].served.series.count(outputs)
-        if self.keeper is not None:
-            self.keeper.consider(ready, outputs)
+        return [job for job in taken if not job.gone]
 
 
-def _settle(settled: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, answer in settled:
-        if future.done():
-            continue
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+def _settle(settled: list[Settled]) -> None:
+    for job, answer in settled:
+        if not job.gone:
+            job.settle(answer)

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.problems import CONTENT_TYPE, Problem, new_request_id
+from service.answer import problem_headers, whole_answer
+from service.head import RequestHead
+from service.problems import Problem, new_request_id
+from service.request_record import Headers
+from service.short_way import Connection, ShortExchange
+
+BODY_PATIENCE_SECONDS = 0.2
+"""A small body that takes longer to come is left to the application."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,15 @@ class Door(Protocol):
     def ended(self, reason: str) -> None:
         """A connection was ended here."""
 
-    def refusal(self, target: bytes, request_id: str) -> Problem | None:
-        """Why a request for this target would be refused whatever it brings, if it would be.
+    def refusal(self, head: RequestHead) -> tuple[Problem, str] | None:
+        """Why this request would be refused whatever it brings, if it would be, and its id.
 
         Under overload most requests are, and this is a fifth of the work of running the
         application to find that out.
         """
+
+    def short_way(self, head: RequestHead, connection: Connection) -> ShortExchange | None:
+        """The exchange of a request that need not go through the application."""
 
 
 def guarded(limits: ConnectionLimits, door: Door) -> type[HttpToolsProtocol]:
@@ -72,6 +77,8 @@ def end_silent(server_state: ServerState) -> None:
 class _GuardedProtocol(HttpToolsProtocol):
     _limits: ConnectionLimits
     _door: Door
+    cycle: Any
+    """uvicorn's RequestResponseCycle, or what stands in its place."""
 
     def __init__(
         self,
@@ -84,8 +91,9 @@ class _GuardedProtocol(HttpToolsProtocol):
         self.silent_until = math.inf
         self._in_head = False
         self._in_body = False
-        self._head_bytes = 0
+        self._head_bytes = self._read_bytes = 0
         self._refusal = _MALFORMED
+        self._short: ShortExchange | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -97,6 +105,7 @@ class _GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        self._read_bytes = len(data)
         if not self._in_body:
             self._head_bytes += len(data)
         super().data_received(data)
@@ -105,7 +114,8 @@ class _GuardedProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        # What uvicorn prepares here besides is for the application: see _run_application.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_head = True
         if self.cycle is None or self.cycle.response_complete:
             self.silent_until = self.loop.time() + self._limits.header_seconds
@@ -113,16 +123,38 @@ class _GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._in_body = True
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self._limits.header_bytes:
+        if self._head_too_large():
             self._refusal = _HEAD_TOO_LARGE
             raise ValueError("the head is too large")  # the parser ends with an error on it
         if self.cycle is None or self.cycle.response_complete:
-            request_id = new_request_id()
-            if problem := self._door.refusal(self.url, request_id):
-                self._refuse(problem, request_id)
+            head = RequestHead(self.parser.get_method(), self.url, self.headers)
+            if self._may_go_short() and (short := self._door.short_way(head, self)):
+                short.keep_alive = self.parser.should_keep_alive()
+                self.silent_until = self.loop.time() + BODY_PATIENCE_SECONDS
+                self.cycle = self._short = short
                 return
+            if refused := self._door.refusal(head):
+                self._refuse(*refused)
+                return
+        self._run_application()
+
+    def _head_too_large(self) -> bool:
+        most = self._limits.header_bytes
+        if self._head_bytes + self._read_bytes <= most:
+            return False
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return size > most
+
+    def _may_go_short(self) -> bool:
+        # A client that takes no answers must not make the server hold ever more of them.
+        return not self.flow.write_paused and self.parser.get_http_version() == "1.1"
+
+    def _run_application(self) -> None:
         self.silent_until = math.inf
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
         super().on_headers_complete()
         # The application's task, made just now, has not run yet.
         self.scope["write_whole_answer"] = partial(_write_whole, self.cycle)  # type: ignore[typeddict-unknown-key]
@@ -132,7 +164,6 @@ class _GuardedProtocol(HttpToolsProtocol):
         keeps = self.parser.should_keep_alive()
         headers = [
             *self.server_state.default_headers,
-            *((name.encode(), value.encode()) for name, value in problem.headers.items()),
             (b"x-request-id", request_id.encode()),
         ]
         self.transport.write(_problem_answer(problem, request_id, headers, closes=not keeps))
@@ -141,27 +172,69 @@ class _GuardedProtocol(HttpToolsProtocol):
         if not keeps:
             self.transport.close()
 
+    def on_body(self, body: bytes) -> None:
+        if self._short is not None and self._short is self.cycle:
+            self._short.body += body
+        else:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
         self._in_body = False
         self._head_bytes = 0
-        super().on_message_complete()
+        if self._short is not None and self._short is self.cycle:
+            self.silent_until = math.inf
+            self._short.run()
+        else:
+            super().on_message_complete()
+
+    def answer_short(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer the request on the short way."""
+        short, self._short = self._short, None
+        assert short is not None
+        closes = not short.keep_alive
+        named = [*self.server_state.default_headers, *headers]
+        self.transport.write(whole_answer(status, named, body, closes=closes))
+        short.response_complete = True
+        if self.cycle is short:
+            self.cycle = _ANSWERED  # or an idle connection would hold its last image
+        if closes:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        # The sweep does what this timer is for.
-        self._unset_keepalive_if_required()
+        """As uvicorn's, without its timer of idleness: the sweep does what that is for."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
         # Also for a body that was answered before it had come whole: no more is waited for it.
         if self.cycle.response_complete:
             self.silent_until = self.loop.time() + self._limits.idle_seconds
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._short is not None:
+            self._short.leave()
+            self._short = None
+        super().connection_lost(exc)
 
     def time_is_up(self) -> None:
         """Close a connection that is idle, or whose request does not come."""
         if self._in_head:
             self._refusal = _SLOW_HEAD
             self.send_400_response("")
+        elif self._short is not None:
+            self._go_the_long_way(self._short)
         else:
             self.silent_until = math.inf
             self.transport.close()
+
+    def _go_the_long_way(self, short: ShortExchange) -> None:
+        """Leave a body that does not come to the application, which knows what to do with it."""
+        self._short, self.cycle = None, _ANSWERED
+        self._run_application()
+        self.on_body(short.body)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """Answer what never became a request, and close."""
@@ -187,18 +260,10 @@ class _Answered:
 _ANSWERED: Any = _Answered()
 
 
-def _problem_answer(
-    problem: Problem, request_id: str, headers: Iterable[tuple[bytes, bytes]], closes: bool
-) -> bytes:
+def _problem_answer(problem: Problem, request_id: str, headers: Headers, *, closes: bool) -> bytes:
     body = problem.body(request_id)
-    named = [
-        *headers,
-        (b"content-type", CONTENT_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        *([(b"connection", b"close")] if closes else []),
-    ]
-    head = b"".join(b"%s: %s\r\n" % header for header in named)
-    return b"%s%s\r\n%s" % (STATUS_LINE[problem.status], head, body)
+    named = [*headers, *problem_headers(problem, body)]
+    return whole_answer(problem.status, named, body, closes=closes)
 
 
 def _write_whole(
@@ -215,13 +280,8 @@ def _write_whole(
         or cycle.scope["method"] == "HEAD"
     ):
         return False
-    parts = [STATUS_LINE[status]]
-    for name, value in cycle.default_headers:
-        parts += (name, b": ", value, b"\r\n")
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    parts += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
-    cycle.transport.write(b"".join(parts))
+    named = [*cycle.default_headers, *headers]
+    cycle.transport.write(whole_answer(status, named, body, closes=not cycle.keep_alive))
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
     cycle.message_event.set()

@@ -12,11 +12,13 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.answer import JSON, body_headers
 from service.body import BodyBudget, ClientGone, linger
+from service.finish import Finish
 from service.inference_protocol.errors import CONTENT_TYPE as PROTOCOL_CONTENT_TYPE
 from service.inference_protocol.errors import error_body, is_of_protocol
-from service.metrics import Metrics
 from service.problems import CONTENT_TYPE, Problem, new_request_id
+from service.request_record import OTHER_ROUTE, Headers, RequestRecord
 from service.tokens import Guard
 
 log = logging.getLogger("isoserve.exchange")
@@ -27,21 +29,19 @@ SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 CLIENT_GONE = 499
 """Status under which a request is counted whose client left; nobody receives it."""
 
-OTHER_ROUTE = "other"
-
 START, BODY = "http.response.start", "http.response.body"
 WHOLE_ANSWER = "isoserve.whole_answer"
 """Between the routes and this layer: status, headers and body in one message, and so one write."""
 
 
 class Exchanges:
-    """Gives every request an id and every answer that id; counts and times them by route."""
+    """Gives every request an id and every answer that id, and has its end told."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, budget: BodyBudget, guard: Guard | None = None
+        self, app: ASGIApp, finish: Finish, budget: BodyBudget, guard: Guard | None = None
     ) -> None:
         self._app = app
-        self._metrics = metrics
+        self._finish = finish
         self._budget = budget
         self._guard = guard
 
@@ -49,8 +49,9 @@ class Exchanges:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = perf_counter()
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope["headers"])
+        record = RequestRecord(request_id, scope["method"], scope["headers"])
+        scope["record"] = record
         scope["request_id"] = request_id
         scope["route_label"] = OTHER_ROUTE
         scope["body_budget"] = self._budget
@@ -74,47 +75,37 @@ class Exchanges:
 
         try:
             if self._guard is not None and not self._guard.lets_in(scope):
-                await send_problem(
-                    _unauthorised(), request_id, send_with_id, receive, path=scope["path"]
-                )
+                await send_problem(_unauthorised(), scope, send_with_id, receive)
                 return
             await self._app(scope, receive, send_with_id)
         except ClientGone:
             status = CLIENT_GONE
         except Exception:
-            log.exception("request %s failed", request_id)
+            problem = failure(request_id)
             if status == 0:
-                await send_problem(
-                    Problem(500, "internal", "the server failed; the request id names its log"),
-                    request_id,
-                    send_with_id,
-                    path=scope["path"],
-                )
+                await send_problem(problem, scope, send_with_id)
         finally:
             if held := scope.get("body_bytes"):
                 self._budget.give(held)
-            self._metrics.request_duration.labels(scope["route_label"], str(status)).observe(
-                perf_counter() - started
-            )
+            record.route = route_of(scope)
+            record.status = status
+            record.seconds = perf_counter() - record.started
+            self._finish(record)
 
 
 async def send_problem(
-    problem: Problem,
-    request_id: str,
-    send: Send,
-    receive: Receive | None = None,
-    *,
-    path: str = "",
+    problem: Problem, scope: Scope, send: Send, receive: Receive | None = None
 ) -> None:
     """Answer with a problem document, or in the inference protocol's form.
 
     Args:
+        scope: the request's; its path decides on the form.
         receive: where the rest of the request comes from, if the problem closes the connection.
-        path: the request's, which decides on the form.
     """
-    own = not is_of_protocol(path)
+    own = not is_of_protocol(scope["path"])
+    scope["record"].reason = problem.reason
     await send_body(
-        problem.body(request_id) if own else error_body(problem),
+        problem.body(scope["request_id"]) if own else error_body(problem),
         send,
         status=problem.status,
         content_type=(CONTENT_TYPE if own else PROTOCOL_CONTENT_TYPE).encode(),
@@ -132,16 +123,12 @@ async def send_body(
     send: Send,
     *,
     status: int = 200,
-    content_type: bytes = b"application/json",
+    content_type: bytes = JSON,
     headers: list[tuple[bytes, bytes]] | None = None,
     ends: bool = True,
 ) -> None:
     """Answer with a whole body at once; ``ends=False``: the caller ends the answer."""
-    named = [
-        (b"content-type", content_type),
-        (b"content-length", str(len(body)).encode()),
-        *(headers or []),
-    ]
+    named = [*body_headers(body, content_type), *(headers or [])]
     if ends:
         await send({"type": WHOLE_ANSWER, "status": status, "headers": named, "body": body})
     else:
@@ -157,8 +144,24 @@ def _unauthorised() -> Problem:
     return problem
 
 
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
+def failure(request_id: str) -> Problem:
+    """The answer to a request that met an error of the server's own; the error is logged."""
+    log.exception("request %s failed", request_id)
+    return Problem(500, "internal", "the server failed; the request id names its log")
+
+
+def route_of(scope: Scope) -> str:
+    """The label of a request's route: what a route set, or the path of FastAPI's."""
+    label: str = scope["route_label"]
+    if label is not OTHER_ROUTE:
+        return label
+    path: str = getattr(scope.get("route"), "path", OTHER_ROUTE)
+    return path
+
+
+def request_id_of(headers: Headers) -> str:
+    """The client's own id of a request, if it gave a sane one, or a new one."""
+    for name, value in headers:
         if name == b"x-request-id" and SANE_ID.fullmatch(value):
             return str(value, "ascii")
     return new_request_id()

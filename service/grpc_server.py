@@ -16,8 +16,10 @@ from starlette.types import Message
 
 from models.card import INPUT_NAME
 from service.engine import Pixels
+from service.exchange import CLIENT_GONE, request_id_of
+from service.finish import Finish
 from service.inference_protocol.answers import as_binary, output_values, shape_of
-from service.inference_protocol.inference import Inference
+from service.inference_protocol.inference import Asked, Inference
 from service.inference_protocol.messages import MESSAGES, ONE_OF, SERVICE
 from service.inference_protocol.metadata import (
     OUTPUTS,
@@ -40,8 +42,8 @@ from service.inference_protocol.tensors import (
     check_shape,
     images_of,
 )
-from service.metrics import Metrics
 from service.problems import Problem
+from service.request_record import Headers, RequestRecord
 from service.settings import Settings
 from service.tokens import Guard
 
@@ -77,18 +79,21 @@ PATHS = {
 }
 """Call -> the HTTP path it stands for: what may be asked without a token is set by paths."""
 
-Call = Callable[[Any], Awaitable[Any]]
+METHOD = "POST"
+"""Of HTTP, under every gRPC call."""
+
+Call = Callable[[Any, RequestRecord], Awaitable[Any]]
 
 
 class GrpcServer:
     """Started and stopped on the event loop that answers HTTP."""
 
     def __init__(
-        self, settings: Settings, inference: Inference, metrics: Metrics, guard: Guard | None
+        self, settings: Settings, inference: Inference, finish: Finish, guard: Guard | None
     ) -> None:
         self._settings = settings
         self._inference = inference
-        self._metrics = metrics
+        self._finish = finish
         self._guard = guard
         self._server: Any = None
 
@@ -137,70 +142,69 @@ class GrpcServer:
         )
 
     def _answered(self, name: str, call: Call) -> Callable[[Any, Any], Awaitable[Any]]:
-        """The call, its token checked, its problems made status codes, its time counted."""
+        """The call, its token checked, its problems made status codes, its end told."""
         route = f"grpc {name}"
 
         async def answer(request: Any, context: Any) -> Any:
-            started = perf_counter()
-            status = 200
+            headers = _headers(context)
+            record = RequestRecord(request_id_of(headers), METHOD, headers)
+            record.route = route
+            record.status = 200
+            context.set_trailing_metadata((("x-request-id", record.id),))
             try:
-                self._check_token(name, context)
-                return await call(request)
+                self._check_token(name, headers)
+                return await call(request, record)
             except Problem as problem:
-                status = problem.status
-                code = CODES.get(status, grpc.StatusCode.INTERNAL)
+                record.status, record.reason = problem.status, problem.reason
+                code = CODES.get(problem.status, grpc.StatusCode.INTERNAL)
                 await context.abort(code, problem.detail)
             except asyncio.CancelledError:
-                status = 499
+                record.status = CLIENT_GONE
                 raise
             except grpc.aio.AbortError:
                 raise
             except Exception:
-                status = 500
-                log.exception("%s failed", name)
+                record.status = 500
+                log.exception("%s failed in request %s", name, record.id)
                 await context.abort(grpc.StatusCode.INTERNAL, "the server failed")
             finally:
-                self._metrics.request_duration.labels(route, str(status)).observe(
-                    perf_counter() - started
-                )
+                record.seconds = perf_counter() - record.started
+                self._finish(record)
 
         return answer
 
-    def _check_token(self, name: str, context: Any) -> None:
+    def _check_token(self, name: str, headers: Headers) -> None:
         if self._guard is None:
             return
-        headers = [
-            (key.encode(), value.encode() if isinstance(value, str) else value)
-            for key, value in context.invocation_metadata()
-        ]
         if not self._guard.lets_in({"path": PATHS[name], "headers": headers}):
             raise Problem(401, "unauthorised", "send the metadata 'authorization: Bearer TOKEN'")
 
-    async def _live(self, request: Any) -> Any:  # noqa: ARG002
+    async def _live(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
         return MESSAGES["ServerLiveResponse"](live=True)
 
-    async def _ready(self, request: Any) -> Any:  # noqa: ARG002
+    async def _ready(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
         return MESSAGES["ServerReadyResponse"](ready=self._inference.repository.ready)
 
-    async def _server_metadata(self, request: Any) -> Any:  # noqa: ARG002
+    async def _server_metadata(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
         return MESSAGES["ServerMetadataResponse"](**server_metadata())
 
-    async def _model_ready(self, request: Any) -> Any:
+    async def _model_ready(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
         try:
             self._inference.served(request.name, request.version or None)
         except Problem:
             return MESSAGES["ModelReadyResponse"](ready=False)
         return MESSAGES["ModelReadyResponse"](ready=True)
 
-    async def _model_metadata(self, request: Any) -> Any:
+    async def _model_metadata(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
         served = self._inference.served(request.name, request.version or None)
         return MESSAGES["ModelMetadataResponse"](**model_metadata(served.model))
 
-    async def _infer(self, request: Any) -> Any:
+    async def _infer(self, request: Any, record: RequestRecord) -> Any:
         inference = self._inference
         served = inference.served(request.model_name, request.model_version or None)
         reader = inference.reader(served)
         alpha = read_alpha(_parameters(request.parameters).get("alpha", reader.alpha))
+        record.asks(served, alpha)
         wanted = _wanted(request)
 
         def read() -> tuple[list[bytes | Pixels], list[bool]]:
@@ -209,7 +213,7 @@ class GrpcServer:
 
         inline = request.ByteSize() <= INLINE_BYTES
         images, large = read() if inline else await asyncio.to_thread(read)
-        rows = await inference.run(served, images, large, _never)
+        rows = await inference.run(Asked(served, record, _never), images, large)
         answer = MESSAGES["ModelInferResponse"](
             model_name=served.model.name,
             model_version=str(served.model.version),
@@ -221,19 +225,27 @@ class GrpcServer:
             answer.raw_output_contents.append(as_binary(values))
         return answer
 
-    async def _index(self, request: Any) -> Any:
+    async def _index(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
         records = [*self._inference.repository.models.values()]
         return MESSAGES["RepositoryIndexResponse"](models=repository_index(records, request.ready))
 
-    async def _load(self, request: Any) -> Any:
+    async def _load(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
         self._inference.check_management([*request.parameters])
         await self._inference.load(request.model_name)
         return MESSAGES["RepositoryModelLoadResponse"]()
 
-    async def _unload(self, request: Any) -> Any:
+    async def _unload(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
         self._inference.check_management([*request.parameters])
         await self._inference.unload(request.model_name)
         return MESSAGES["RepositoryModelUnloadResponse"]()
+
+
+def _headers(context: Any) -> Headers:
+    """The call's metadata as HTTP has them."""
+    return [
+        (key.encode(), value.encode() if isinstance(value, str) else value)
+        for key, value in context.invocation_metadata()
+    ]
 
 
 async def _never() -> Message:

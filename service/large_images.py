@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from service.admission import Admission, QueueLimits
 
 if TYPE_CHECKING:
-    from service.batching import Job
+    from service.job import Job
 
 LARGE_PIXELS = 250_000
 LARGE_BYTES = 256 * 1024
@@ -86,7 +86,7 @@ class LargeImages:
         while (job := self._jobs.get()) is not None:
             with self._lock:
                 self._waiting -= 1
-            if job.future.cancelled():
+            if job.gone:
                 continue
             started = perf_counter()
             if self._decode(job):

@@ -20,6 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from service.drift import P_VALUE_BUCKETS, PValueWindow
 from service.engine import Model, Outputs
+from service.request_record import RequestRecord
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -85,6 +86,7 @@ class Metrics:
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
+        self._durations: dict[tuple[str, int], Histogram] = {}
         self.decode_duration = self._seconds("decode_duration", "Decoding one image.")
         self.queue_wait = self._seconds("queue_wait", "Waiting for a free slot, an image.")
         self.inference_duration = self._seconds("inference_duration", "One run, a batch.")
@@ -143,6 +145,15 @@ class Metrics:
             self.shed.labels(limit)
         for outcome in ("loaded", "refused"):
             self.model_loads.labels(outcome)
+
+    def request_answered(self, record: RequestRecord) -> None:
+        """Count and time a finished request."""
+        key = (record.route, record.status)
+        series = self._durations.get(key)
+        if series is None:
+            series = self.request_duration.labels(record.route, str(record.status))
+            self._durations[key] = series
+        series.observe(record.seconds)
 
     def exposition(self) -> bytes:
         """All numbers in Prometheus' text format; of all workers where there are several."""

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.types import Receive
 
-from service.batching import Job
 from service.engine import Outputs, Pixels
 from service.images import InvalidImage
 from service.inference_protocol.answers import Row
 from service.inference_protocol.requests import RequestLimits, RequestReader
+from service.job import AwaitedJob, unless_gone
 from service.problems import Problem
 from service.repository import Repository
-from service.routes.predict import PredictRoutes, unless_gone
+from service.request_record import RequestRecord
+from service.routes.predict import PredictRoutes
 from service.settings import Settings
 from service.versions import Served
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which version is asked, in which request; ``receive`` tells when its client has gone."""
+
+    served: Served
+    record: RequestRecord
+    receive: Receive
 
 
 class Inference:
@@ -26,7 +37,7 @@ class Inference:
         self.repository = repository
         self.limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
         self._predict = predict
-        self._alpha = settings.alpha
+        self.alpha = settings.alpha
         self._management = settings.management
 
     def served(self, name: str, version: str | None) -> Served:
@@ -45,7 +56,7 @@ class Inference:
 
     def reader(self, served: Served) -> RequestReader:
         """Reads the requests to this version."""
-        return RequestReader(served.model.card.input, self.limits, self._alpha)
+        return RequestReader(served.model.card.input, self.limits, self.alpha)
 
     def check(self, images: Sequence[bytes | Pixels]) -> list[bool]:
         """Refuse what is no image; of each, whether it takes long to decode.
@@ -59,26 +70,22 @@ class Inference:
         ]
 
     async def run(
-        self,
-        served: Served,
-        images: Sequence[bytes | Pixels],
-        large: Sequence[bool],
-        receive: Receive,
+        self, asked: Asked, images: Sequence[bytes | Pixels], large: Sequence[bool]
     ) -> list[Row]:
-        """Each image's row, in order; ``receive`` tells when the client has gone.
+        """Each image's row, in order.
 
         Raises:
             Problem: an image is refused, or the queue is full.
             ClientGone: the connection closed first.
         """
-        loop = asyncio.get_running_loop()
         jobs = [
-            Job(served, image, _row, loop.create_future(), slow)
+            AwaitedJob(asked.served, image, _row, slow)
             for image, slow in zip(images, large, strict=True)
         ]
+        asked.record.has(jobs)
         self._predict.submit(jobs)
         try:
-            answers = await unless_gone(jobs, receive)
+            answers = await unless_gone(jobs, asked.receive)
         except asyncio.CancelledError:
             for job in jobs:
                 job.future.cancel()

@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 from prometheus_client import Counter
 
-from service.batching import Job
 from service.engine import Outputs, Pixels
+from service.job import Job
 from service.review.store import Bounds, KeptImage, Unwritable
 
 log = logging.getLogger("isoserve.review")

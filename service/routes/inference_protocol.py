@@ -19,7 +19,7 @@ from service.body import BodyLimits, read_body
 from service.exchange import send_body, send_problem
 from service.inference_protocol.answers import write_answer
 from service.inference_protocol.compression import decompress
-from service.inference_protocol.inference import Inference
+from service.inference_protocol.inference import Asked, Inference
 from service.inference_protocol.metadata import (
     model_config,
     model_metadata,
@@ -32,6 +32,7 @@ from service.inference_protocol.requests import (
     read_header_length,
 )
 from service.problems import Problem
+from service.request_record import RequestRecord
 from service.settings import Settings
 from service.verdicts import as_json
 from service.versions import Served
@@ -104,7 +105,7 @@ class InferenceProtocol:
         try:
             answer = await self._answer(scope, receive)
         except Problem as problem:
-            await send_problem(problem, scope["request_id"], send, receive, path=scope["path"])
+            await send_problem(problem, scope, send, receive)
             return
         await send_body(
             answer.body,
@@ -156,6 +157,8 @@ class InferenceProtocol:
 
     async def _infer(self, call: Call) -> Answer:
         served = self._served(call)
+        record: RequestRecord = call.scope["record"]
+        record.asks(served, self._inference.alpha)
         body = await read_body(call.scope, call.receive, self._body)
         encoding = call.header(b"content-encoding")
         reader = self._inference.reader(served)
@@ -168,7 +171,9 @@ class InferenceProtocol:
 
         inline = encoding is None and len(body) <= INLINE_BYTES
         request, large = read() if inline else await asyncio.to_thread(read)
-        rows = await self._inference.run(served, request.images, large, call.receive)
+        record.alpha = request.alpha
+        asked = Asked(served, record, call.receive)
+        rows = await self._inference.run(asked, request.images, large)
         text, json_bytes = write_answer(served.model, request, rows)
         if json_bytes is None:
             return Answer(text)

@@ -1,30 +1,34 @@
 """``POST /v1/predict`` and ``POST /v1/predict/batch``: plain ASGI, beside FastAPI.
 
-A request costs a few dozen microseconds here; a FastAPI route with an upload and a response model
-costs several hundred, as much as a small network's whole inference.
+A request costs some hundred microseconds here; a FastAPI route with an upload and a response model
+costs several hundred, more than a small network's whole inference. The plainest requests do not
+even come here: see :mod:`service.short_way`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from service.batching import Job, MicroBatcher
-from service.body import BodyLimits, ClientGone, read_body
+from service.batching import MicroBatcher
+from service.body import BodyLimits, read_body
 from service.engine import Outputs
 from service.exchange import send_body, send_problem
 from service.explanation import explanation
 from service.images import ImageLimits, InvalidImage, check_header
+from service.job import AwaitedJob, Job, ToAnswer, unless_gone
 from service.large_images import is_large
 from service.metrics import Metrics
 from service.multipart import images_of_form, is_multipart
 from service.problems import Problem
 from service.repository import Repository
+from service.request_record import RequestRecord
 from service.settings import Settings
 from service.verdicts import VerdictRequest, as_json, verdict
 from service.versions import Served
@@ -35,9 +39,6 @@ FILE_FIELD = "file"
 FILES_FIELD = "files"
 DEFAULT_TOP_K = 1
 PARAMETERS = ("model", "version", "top_k", "alpha", "explain")
-
-WATCH_AFTER_SECONDS = 0.05
-"""A request that is answered sooner does not pay for noticing that its client has gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,40 +74,31 @@ class PredictRoutes:
     async def predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One image, as the raw body or as the multipart field ``file``."""
         scope["route_label"] = PREDICT
-        request_id: str = scope["request_id"]
+        record: RequestRecord = scope["record"]
         try:
-            query = read_query(scope["query_string"], self._alpha)
-            served = self._repository.resolve(query.model, query.version)
+            query, served = self.ask(scope["query_string"], record)
             body = await read_body(scope, receive, self._one)
             if is_multipart(scope["headers"]):
                 (body,) = images_of_form(body, scope["headers"], FILE_FIELD, 1)
-            asked = VerdictRequest(request_id, query.alpha, query.top_k)
-
-            def finish(outputs: Outputs, row: int) -> bytes:
-                document = verdict(served.model, asked, outputs, row)
-                if query.explain:
-                    document["explanation"] = self._explain(served, body, outputs, row)
-                return as_json(document)
-
             large = self.check(body)
-            job = Job(served, body, finish, asyncio.get_running_loop().create_future(), large)
+            job = AwaitedJob(served, body, self.finish(query, served, record.id, body), large)
+            record.has([job])
             self.submit([job])
-            answer = await unless_gone([job], receive)
-            if isinstance(answer[0], BaseException):
-                raise answer[0]
-            await send_body(answer[0], send)
+            (answer,) = await unless_gone([job], receive)
+            if isinstance(answer, BaseException):
+                raise answer
+            await send_body(answer, send)
         except InvalidImage as error:
-            await send_problem(_of_image(error), request_id, send)
+            await send_problem(problem_of(error), scope, send)
         except Problem as problem:
-            await send_problem(problem, request_id, send, receive)
+            await send_problem(problem, scope, send, receive)
 
     async def predict_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Several images, as the multipart fields ``files``; each gets a verdict or a problem."""
         scope["route_label"] = PREDICT_BATCH
-        request_id: str = scope["request_id"]
+        record: RequestRecord = scope["record"]
         try:
-            query = read_query(scope["query_string"], self._alpha)
-            served = self._repository.resolve(query.model, query.version)
+            query, served = self.ask(scope["query_string"], record)
             headers = scope["headers"]
             if not is_multipart(headers):
                 raise Problem(
@@ -118,55 +110,80 @@ class PredictRoutes:
             images = await asyncio.to_thread(
                 images_of_form, body, headers, FILES_FIELD, self._most_images
             )
-            results = await self._verdicts(images, served, query, request_id, receive)
+            results = await self._verdicts(images, served, query, record, receive)
             document = {
-                "id": request_id,
+                "id": record.id,
                 "model": served.model.name,
                 "version": served.model.version,
                 "results": results,
             }
             await send_body(as_json(document), send)
         except Problem as problem:
-            await send_problem(problem, request_id, send, receive)
+            await send_problem(problem, scope, send, receive)
 
     async def _verdicts(
-        self, images: list[bytes], served: Served, query: Query, request_id: str, receive: Receive
+        self,
+        images: list[bytes],
+        served: Served,
+        query: Query,
+        record: RequestRecord,
+        receive: Receive,
     ) -> list[dict[str, Any]]:
-        loop = asyncio.get_running_loop()
         results: list[dict[str, Any]] = [{} for _ in images]
-        jobs: dict[int, Job] = {}
+        jobs: dict[int, AwaitedJob] = {}
         for place, image in enumerate(images):
-            asked = VerdictRequest(f"{request_id}/{place}", query.alpha, query.top_k)
-
-            def finish(
-                outputs: Outputs, row: int, asked: VerdictRequest = asked, image: bytes = image
-            ) -> dict[str, Any]:
-                document = verdict(served.model, asked, outputs, row)
-                if query.explain:
-                    document["explanation"] = self._explain(served, image, outputs, row)
-                return document
-
+            image_id = f"{record.id}/{place}"
             try:
                 large = self.check(image)
             except InvalidImage as error:
-                results[place] = _of_image(error).as_dict(asked.id)
+                results[place] = problem_of(error).as_dict(image_id)
             else:
-                jobs[place] = Job(served, image, finish, loop.create_future(), large)
+                document = self._document(query, served, image_id, image)
+                jobs[place] = AwaitedJob(served, image, document, large)
+        record.has([jobs.get(place) for place in range(len(images))])
         if not jobs:
             return results
-        self.submit([*jobs.values()])
-        answers = await unless_gone([*jobs.values()], receive)
+        waiting = [*jobs.values()]
+        self.submit(waiting)
+        answers = await unless_gone(waiting, receive)
         for place, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, InvalidImage):
-                results[place] = _of_image(answer).as_dict(f"{request_id}/{place}")
+                results[place] = problem_of(answer).as_dict(f"{record.id}/{place}")
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 results[place] = answer
         return results
 
-    def _explain(self, served: Served, body: bytes, outputs: Outputs, row: int) -> dict[str, Any]:
-        return explanation(body, served.model.card.input, self._image_limits, outputs, row)
+    def ask(self, query_string: bytes, record: RequestRecord) -> tuple[Query, Served]:
+        """What a request asks for, and the version that answers it.
+
+        Raises:
+            Problem: 422 for the query, 404 or 503 as :meth:`Repository.resolve`.
+        """
+        query = read_query(query_string, self._alpha)
+        served = self._repository.resolve(query.model, query.version)
+        record.asks(served, query.alpha)
+        return query, served
+
+    def finish(self, query: Query, served: Served, image_id: str, image: bytes) -> ToAnswer:
+        """Makes the image's answer, JSON."""
+        document = self._document(query, served, image_id, image)
+        return lambda outputs, row: as_json(document(outputs, row))
+
+    def _document(
+        self, query: Query, served: Served, image_id: str, image: bytes
+    ) -> Callable[[Outputs, int], dict[str, Any]]:
+        asked = VerdictRequest(image_id, query.alpha, query.top_k)
+
+        def explained(outputs: Outputs, row: int) -> dict[str, Any]:
+            document = verdict(served.model, asked, outputs, row)
+            document["explanation"] = explanation(
+                image, served.model.card.input, self._image_limits, outputs, row
+            )
+            return document
+
+        return explained if query.explain else partial(verdict, served.model, asked)
 
     def check(self, body: bytes) -> bool:
         """Refuse, and count, what its first bytes already show to be no image that may be served.
@@ -182,6 +199,11 @@ class PredictRoutes:
         except InvalidImage as error:
             self._metrics.invalid_images.labels(error.reason).inc()
             raise
+
+    def refuse_if_full(self) -> None:
+        """Raise at once what :meth:`submit` would, where more than enough waits already."""
+        if self.batcher is not None and (refusal := self.batcher.refusal()):
+            raise refusal
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, all or none.
@@ -250,44 +272,6 @@ def _bad(name: str, what: str) -> Problem:
     return Problem(422, "bad_parameter", f"the query parameter '{name[:32]}' {what}")
 
 
-def _of_image(error: InvalidImage) -> Problem:
+def problem_of(error: InvalidImage) -> Problem:
+    """The answer to an image that is refused."""
     return Problem(error.status, error.reason, error.detail)
-
-
-async def unless_gone(jobs: Sequence[Job], receive: Receive) -> list[Any]:
-    """Each job's answer or exception; a client that leaves takes its waiting jobs along.
-
-    Raises:
-        ClientGone: the connection closed first.
-    """
-    futures = [job.future for job in jobs]
-    watch: asyncio.Task[None] | None = None
-
-    async def wait_for_disconnect() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        for future in futures:
-            future.cancel()
-
-    def start_watching() -> None:
-        nonlocal watch
-        watch = loop.create_task(wait_for_disconnect())
-
-    loop = asyncio.get_running_loop()
-    timer = loop.call_later(WATCH_AFTER_SECONDS, start_watching)
-    try:
-        answers = []
-        for future in futures:
-            try:
-                answers.append(await future)
-            except (Problem, InvalidImage) as error:
-                answers.append(error)
-        return answers
-    except asyncio.CancelledError as error:
-        if watch is not None and watch.done():
-            raise ClientGone from error
-        raise
-    finally:
-        timer.cancel()
-        if watch is not None:
-            watch.cancel()

@@ -13,11 +13,12 @@ import pytest
 from image_bytes import colour
 from tiny_model import TinyModel, write_tiny_model
 
-from service import batching
+from service import batch
 from service.admission import QueueLimits
-from service.batching import Job, MicroBatcher
+from service.batching import MicroBatcher
 from service.engine import Model, Outputs, Pixels
 from service.images import ImageLimits, InvalidImage
+from service.job import AwaitedJob
 from service.metrics import Metrics
 from service.problems import Problem
 from service.repository import Repository
@@ -37,8 +38,10 @@ class GatedModel:
         self.gate = threading.Event()
         self.batches: list[int] = []
         self.entered = threading.Semaphore(0)
+        self.threads: list[str] = []
 
     def run(self, slot: int, images: Pixels) -> Outputs:
+        self.threads.append(threading.current_thread().name)
         self.batches.append(len(images))
         self.entered.release()
         assert self.gate.wait(20)
@@ -60,11 +63,11 @@ def gated(served: Served) -> GatedModel:
     return served.model
 
 
-def job(served: Served, source: bytes | Pixels = RED) -> Job:
+def job(served: Served, source: bytes | Pixels = RED) -> AwaitedJob:
     def finish(outputs: Outputs, row: int) -> int:
         return int(outputs.probabilities[row].argmax())
 
-    return Job(served, source, finish, asyncio.get_running_loop().create_future())
+    return AwaitedJob(served, source, finish)
 
 
 def run(scenario: Callable[[MicroBatcher], Awaitable[Any]], slots: int = 1, **limits: Any) -> Any:
@@ -114,6 +117,44 @@ def test_what_waits_is_split_over_idle_slots(served: Served) -> None:
     run(scenario, slots=2)
     assert sorted(gated(served).batches)[-1] < 4
     assert sum(gated(served).batches) == 4
+
+
+@pytest.mark.parametrize(
+    ("slots", "images", "cost", "on_the_loop"),
+    [(2, 1, 1e-4, True), (2, 2, 1e-4, False), (1, 4, 1e-4, True), (2, 1, 2e-3, False)],
+)
+def test_quick_work_of_an_idle_server_is_done_on_the_loop(
+    served: Served, slots: int, images: int, cost: float, on_the_loop: bool
+) -> None:
+    async def scenario(batcher: MicroBatcher) -> None:
+        gated(served).gate.set()
+        for _ in range(3):
+            while len(batcher._idle) < slots:
+                await asyncio.sleep(0.001)
+            batcher._admission.seconds_an_image = cost
+            jobs = [job(served) for _ in range(images)]
+            for each in jobs:
+                batcher.submit([each])
+            await asyncio.gather(*(j.future for j in jobs))
+
+    run(scenario, slots=slots)
+    assert sum(gated(served).batches) == 3 * images
+    main = threading.main_thread().name
+    assert {name == main for name in gated(served).threads} == {on_the_loop}
+
+
+def test_closing_finishes_what_was_left_to_the_loop(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> None:
+        gated(served).gate.set()
+        while not batcher._idle:
+            await asyncio.sleep(0.001)
+        batcher._admission.seconds_an_image = 1e-4
+        left = job(served)
+        batcher.submit([left])
+        await asyncio.to_thread(batcher.close)
+        assert await left.future == 0
+
+    run(scenario)
 
 
 def test_a_bad_image_fails_alone(served: Served) -> None:
@@ -169,7 +210,7 @@ def test_a_large_image_is_decoded_beside_the_slots_and_holds_up_no_small_one(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoding, may_go_on = threading.Event(), threading.Event()
-    decode = batching.decode
+    decode = batch.decode
 
     def slow(body: bytes, *rest: Any) -> Pixels:
         if len(body) > 1_000:
@@ -178,7 +219,7 @@ def test_a_large_image_is_decoded_beside_the_slots_and_holds_up_no_small_one(
         return decode(body, *rest)
 
     async def scenario(batcher: MicroBatcher) -> list[int]:
-        monkeypatch.setattr(batching, "decode", slow)
+        monkeypatch.setattr(batch, "decode", slow)
         gated(served).gate.set()
         photo = job(served, colour(0, 0, 255, size=99) + bytes(2_000))
         photo.large = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -17,8 +16,8 @@ from prometheus_client import CollectorRegistry, Counter
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")
 
-from service.batching import Job
 from service.engine import Outputs
+from service.job import Job
 from service.review.keeper import Keeper, Policy
 from service.review.store import Bounds, KeptImage, Unwritable
 
@@ -67,13 +66,11 @@ class Setup:
 
     def consider(self, p_values: Sequence[float], sources: Sequence[Any] | None = None) -> None:
         sources = sources or [f"image {i}".encode() for i in range(len(p_values))]
-        loop = asyncio.new_event_loop()
         jobs = [
-            Job(SimpleNamespace(model=MODEL), source, lambda *_: None, loop.create_future())  # type: ignore[arg-type]
+            Job(SimpleNamespace(model=MODEL), source, lambda *_: None)  # type: ignore[arg-type]
             for source in sources
         ]
         self.keeper.consider(jobs, outputs(p_values))
-        loop.close()
 
 
 def outputs(p_values: Sequence[float]) -> Outputs:

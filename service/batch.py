@@ -1,0 +1,114 @@
+"""A batch: its images decoded, the network run once, each image's answer made and counted."""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.card import InputSpec
+from service.admission import Admission, Refused
+from service.engine import Pixels
+from service.images import ImageLimits, InvalidImage, decode
+from service.job import Job
+from service.metrics import Metrics
+from service.problems import Problem
+
+if TYPE_CHECKING:
+    from service.review.keeper import Keeper
+
+log = logging.getLogger("isoserve.batch")
+
+Settled = tuple[Job, Any]
+"""A job and its answer, its Problem or its InvalidImage."""
+
+
+class BatchRunner:
+    """Answers batches, in whichever thread it is called.
+
+    Args:
+        admission: is told what batches cost, and tells which image waited too long.
+    """
+
+    def __init__(self, image_limits: ImageLimits, metrics: Metrics, admission: Admission) -> None:
+        self.keeper: Keeper | None = None
+        self._image_limits = image_limits
+        self._metrics = metrics
+        self._admission = admission
+
+    def answer(self, slot: int, batch: list[Job]) -> list[Settled]:
+        """Each job with its answer or its error; never raises."""
+        started = perf_counter()
+        settled: list[Settled] = []
+        try:
+            ready, pixels = self._decode(batch, started, settled)
+            if ready:
+                self._run(slot, ready, pixels, settled)
+        except Exception:
+            log.exception("a batch of %d failed", len(batch))
+            problem = Problem(500, "inference_failed", "the network failed on this image")
+            done = {id(job) for job, _ in settled}
+            settled += [(job, problem) for job in batch if id(job) not in done]
+        self._admission.served(len(batch), perf_counter() - started)
+        return settled
+
+    def pixels(self, source: bytes | Pixels, spec: InputSpec) -> Pixels:
+        """uint8 [H, W, 3] of an encoded image, or the pixels that it is.
+
+        Raises:
+            InvalidImage: see :func:`service.images.decode`.
+        """
+        return decode(source, spec, self._image_limits) if isinstance(source, bytes) else source
+
+    def _decode(
+        self, batch: list[Job], started: float, settled: list[Settled]
+    ) -> tuple[list[Job], Pixels]:
+        spec = batch[0].served.model.card.input
+        pixels = np.empty((len(batch), spec.height, spec.width, 3), dtype=np.uint8)
+        ready: list[Job] = []
+        before = started
+        late = self._admission.late_after
+        for job in batch:
+            job.wait_seconds = started - job.queued_at
+            if job.wait_seconds > late:
+                self._metrics.shed.labels("late").inc()
+                detail = f"the image waited {job.wait_seconds:.1f} s"
+                settled.append((job, Refused("late", detail, job.wait_seconds)))
+                continue
+            try:
+                pixels[len(ready)] = self.pixels(job.source, spec)
+            except InvalidImage as error:
+                self._metrics.invalid_images.labels(error.reason).inc()
+                settled.append((job, error))
+            else:
+                ready.append(job)
+            now = perf_counter()
+            job.decode_seconds += now - before
+            before = now
+        return ready, pixels[: len(ready)]
+
+    def _run(
+        self,
+        slot: int,
+        ready: list[Job],
+        pixels: Pixels,
+        settled: list[Settled],
+    ) -> None:
+        started = perf_counter()
+        outputs = ready[0].served.model.run(slot, pixels)
+        seconds = perf_counter() - started
+        for row, job in enumerate(ready):
+            job.inference_seconds = seconds
+            job.outcome = (outputs, row)
+            settled.append((job, job.finish(outputs, row)))
+        metrics = self._metrics
+        metrics.inference_duration.observe(seconds)
+        metrics.batch_size.observe(len(ready))
+        for job in ready:
+            metrics.queue_wait.observe(job.wait_seconds)
+            metrics.decode_duration.observe(job.decode_seconds)
+        ready[0].served.series.count(outputs)
+        if self.keeper is not None:
+            self.keeper.consider(ready, outputs)

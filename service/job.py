@@ -1,0 +1,133 @@
+"""One image on its way through a slot, and how a coroutine waits for its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from starlette.types import Receive
+
+from service.body import ClientGone
+from service.engine import Outputs, Pixels
+from service.images import InvalidImage
+from service.problems import Problem
+from service.versions import Served
+
+WATCH_AFTER_SECONDS = 0.05
+"""A request that is answered sooner does not pay for noticing that its client has gone."""
+
+ToAnswer = Callable[[Outputs, int], Any]
+"""Makes an image's answer out of its batch's outputs and its row in them, in the slot."""
+
+
+class Job:
+    """One image; what answers it is its kind's.
+
+    Args:
+        served: the version that answers, held until the answer is made.
+        source: the encoded image, or its pixels, uint8 [H, W, 3] at the model's size.
+        finish: makes the answer.
+        large: whether it takes long to decode, and so is not decoded in a slot.
+
+    Attributes:
+        request_id: whose image it is.
+        outcome: its batch's outputs and its row in them, once they are there.
+    """
+
+    __slots__ = (
+        "decode_seconds",
+        "finish",
+        "inference_seconds",
+        "large",
+        "outcome",
+        "queued_at",
+        "request_id",
+        "served",
+        "source",
+        "wait_seconds",
+    )
+
+    def __init__(
+        self, served: Served, source: bytes | Pixels, finish: ToAnswer, large: bool = False
+    ) -> None:
+        self.served = served
+        self.source = source
+        self.finish = finish
+        self.large = large
+        self.request_id = ""
+        self.outcome: tuple[Outputs, int] | None = None
+        self.queued_at = 0.0
+        self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for the answer any more; asked from any thread."""
+        raise NotImplementedError
+
+    def settle(self, answer: Any) -> None:
+        """Take the answer, a Problem or an InvalidImage; called once, on the event loop."""
+        raise NotImplementedError
+
+
+class AwaitedJob(Job):
+    """A job that a coroutine waits for: ``future`` gets its answer, or its error."""
+
+    __slots__ = ("future",)
+
+    def __init__(
+        self, served: Served, source: bytes | Pixels, finish: ToAnswer, large: bool = False
+    ) -> None:
+        super().__init__(served, source, finish, large)
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @property
+    def gone(self) -> bool:
+        return self.future.cancelled()
+
+    def settle(self, answer: Any) -> None:
+        if self.future.done():
+            return
+        if isinstance(answer, Exception):
+            self.future.set_exception(answer)
+        else:
+            self.future.set_result(answer)
+
+
+async def unless_gone(jobs: Sequence[AwaitedJob], receive: Receive) -> list[Any]:
+    """Each job's answer or exception; a client that leaves takes its waiting jobs along.
+
+    Raises:
+        ClientGone: the connection closed first.
+    """
+    futures = [job.future for job in jobs]
+    watch: asyncio.Task[None] | None = None
+
+    async def wait_for_disconnect() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        for future in futures:
+            future.cancel()
+
+    def start_watching() -> None:
+        nonlocal watch
+        watch = loop.create_task(wait_for_disconnect())
+
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(WATCH_AFTER_SECONDS, start_watching)
+    try:
+        answers = []
+        for future in futures:
+            try:
+                answers.append(await future)
+            except (Problem, InvalidImage) as error:
+                answers.append(error)
+        return answers
+    except asyncio.CancelledError as error:
+        if watch is not None and watch.done():
+            raise ClientGone from error
+        raise
+    finally:
+        timer.cancel()
+        if watch is not None:
+            watch.cancel()
