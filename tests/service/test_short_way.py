@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import RunningServer, StartServer, colour
+from image_bytes import colour
+from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
 from service.app import create_app
