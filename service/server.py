@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import sys
@@ -55,6 +56,14 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, sample: Callable[[], None]) -> None:
         super().__init__(config)
         self._sample = sample
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:
+            # A second Ctrl-C drops the clients, which is no error to be logged with its trace;
+            # what the application holds is still saved.
+            await self.lifespan.shutdown()
+            logging.getLogger("uvicorn.error").disabled = True
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_SWEEP == 0:

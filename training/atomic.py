@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.errors import InputError
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target`` that becomes ``target`` if the block succeeds."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside ``target`` that becomes ``target`` if the block succeeds.
+
+    Raises:
+        InputError: it cannot be written; the message says why.
+    """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write '{target}': {error.strerror or error}") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and try it, before hours of work whose result goes there.
+
+    Raises:
+        InputError: nothing can be written there; the message says why.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write into '{folder}': {error.strerror or error}") from error

@@ -18,6 +18,7 @@ from models.errors import InputError
 from training import calibrate as calibration
 from training import evaluate as evaluation
 from training import export as exporting
+from training.atomic import check_writable
 from training.checkpoint import FILE_NAME, Checkpoint
 from training.data import LabelledImages, load_class_folders, load_images
 from training.fit import fit, split
@@ -81,6 +82,7 @@ def train(
     if (output / FILE_NAME).exists() and not resume:
         raise InputError(f"{output} holds a run: add --resume to go on, or choose another --output")
     images = load_images(source, "train", _input_spec(recipe), data_root)
+    check_writable(output)
     split(images, recipe)  # too few images must be said before the training, not after it
     fabric = Fabric(
         accelerator=accelerator, devices=devices, num_nodes=nodes, precision=recipe.precision
@@ -200,6 +202,7 @@ def evaluate(
       isoserve evaluate model.onnx photos/ --ood other-photos/ --ood gaussian --output results
     """
     model, card = read_model(model_file)
+    check_writable(output)
     test = load_images(source, "test", card.input, data_root)
     _announce(test)
     outs = [load_out_distribution(each, card.input, data_root, limit) for each in ood]

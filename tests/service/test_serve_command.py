@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +133,28 @@ def test_versions_come_and_go_under_a_running_server(
 def states(server: RunningServer) -> dict[int, str]:
     versions = server.get("/v1/models/m").json()["versions"]
     return {entry["version"]: entry["state"] for entry in versions}
+
+
+def test_a_second_interrupt_drops_who_is_slow_without_a_stack_trace(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "m" / "1" / "model.onnx")
+    server = start_server(tmp_path, "--body-seconds", "100", "--grace-seconds", "100")
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc")
+        assert server.get("/healthz/live").status_code == 200
+        server.process.send_signal(signal.SIGINT)
+        server.wait_until(lambda: not accepts(host, int(port)))
+        assert server.process.poll() is None
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(timeout=30) == 0
+    assert not [line for line in server.log if "Traceback" in line or "Error" in line]
+
+
+def accepts(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
 
 
 def test_sigterm_ends_the_server_with_exit_code_0(
