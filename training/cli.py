@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from lightning_fabric import Fabric
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -90,7 +91,12 @@ def train(
     fabric.launch()
     if fabric.is_global_zero:
         _announce(images)
-    checkpoint = fit(fabric, recipe, source, images, output)
+    try:
+        checkpoint = fit(fabric, recipe, source, images, output)
+    except KeyboardInterrupt:
+        if (output / FILE_NAME).exists() and fabric.is_global_zero:
+            click.echo("add --resume to go on from the last whole epoch", err=True)
+        raise
     if fabric.is_global_zero:
         _export(checkpoint, images, output / "model.onnx", name=name, licence=licence, note=note)
 
@@ -255,7 +261,8 @@ def _report(card: ModelCard, written: Path) -> None:
             f"  rejected at alpha {card.calibration.alpha}: {part.rejected:.4f}"
         )
     if card.evaluation:
-        table = Table("out-distribution", "n", "TNR@TPR95", "AUROC", "DTACC", "rejected")
+        headings = ("out-distribution", "n", "TNR@TPR95", "AUROC", "DTACC", "rejected")
+        table = Table(*headings, box=box.SIMPLE_HEAD if console.is_terminal else None)
         for row in card.evaluation:
             shares = (row.tnr_at_tpr95, row.auroc, row.dtacc, row.rejected)
             table.add_row(row.out_distribution, str(row.n), *(f"{share:.4f}" for share in shares))

@@ -192,7 +192,7 @@ def _answered_without_database(
     def answer(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:
         try:
             return route(*args, **kwargs)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             log.error("the review database fails: %s", str(error).partition("\n")[0])
             raise Problem(
                 503, "review_database", "the review database does not answer", retry_after=5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from models.errors import InputError
+from service.review.private_file import PrivateFile
 
 Mark = Literal["known_class", "new_class", "junk"]
 """What a person says an image is: of a class the model has, of one it should learn, of none."""
@@ -123,11 +123,12 @@ class ReviewStore:
                 f"'{_without_password(url)}' is no database that can be opened ({error}); "
                 "give a URL like sqlite:///review.db or postgresql+psycopg://user@host/name"
             ) from error
+        self._file: PrivateFile | None = None
         if parsed.get_backend_name() == "sqlite":
             if parsed.database in (None, "", ":memory:"):
                 raise InputError("the review database must be a file: sqlite:///review.db")
             event.listen(self._engine, "connect", _prepare_sqlite)
-            self._create_private(str(parsed.database))
+            self._file = PrivateFile(str(parsed.database))
         self._ready = False
         self._creating = threading.Lock()
 
@@ -242,6 +243,10 @@ class ReviewStore:
     def _create_table(self) -> None:
         """At the first use that finds the database there; several processes may try at once."""
         with self._creating:
+            if self._file is not None and self._file.begin_anew():
+                # Open connections would go on writing into a file that has no name any more.
+                self._engine.dispose()
+                self._ready = False
             if self._ready:
                 return
             try:
@@ -250,16 +255,6 @@ class ReviewStore:
                 if not inspect(self._engine).has_table(_images.name):
                     raise
             self._ready = True
-
-    @staticmethod
-    def _create_private(path: str) -> None:
-        """Make the file before SQLite does, readable by nobody else."""
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        except OSError as error:
-            raise InputError(
-                f"the review database '{path}' cannot be opened: {error.strerror}"
-            ) from error
 
 
 def _row(image: KeptImage) -> dict[str, Any]:
