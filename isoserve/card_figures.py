@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -229,7 +230,12 @@ def _bars(axes: Axes, names: list[str], groups: Mapping[str, NDArray[np.float64]
 
 def _figure(title: str, words: str, draw: Callable[[Axes], None], rows: int = 0) -> CardFigure:
     # The same numbers give the same bytes: no date, and identifiers of a fixed salt.
-    with mpl.rc_context({"svg.hashsalt": title, "text.parse_math": False}):
+    # Words stay words, so that the reader's own fonts draw what matplotlib's has no glyph for.
+    with (
+        mpl.rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "text.parse_math": False}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = new_figure(height=max(4.2, 0.28 * min(rows, TALLEST_ROWS)))
         draw(figure.subplots())
         file = io.BytesIO()

@@ -83,8 +83,8 @@ def train(
     if (output / FILE_NAME).exists() and not resume:
         raise InputError(f"{output} holds a run: add --resume to go on, or choose another --output")
     images = load_images(source, "train", _input_spec(recipe), data_root)
-    check_writable(output)
     split(images, recipe)  # too few images must be said before the training, not after it
+    check_writable(output)
     fabric = Fabric(
         accelerator=accelerator, devices=devices, num_nodes=nodes, precision=recipe.precision
     )

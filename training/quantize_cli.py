@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -75,14 +76,15 @@ def quantize(
 
 def _report(result: Quantized, files: tuple[Path, Path]) -> None:
     cost = result.cost
-    table = Table(f"on {cost.n} images", "float32", "int8", "loss")
+    console = Console(soft_wrap=True, highlight=False)
+    style = box.SIMPLE_HEAD if console.is_terminal else None
+    table = Table(f"on {cost.n} images", "float32", "int8", "loss", box=style)
     rows = [("accuracy", cost.accuracy)]
     rows += [(f"AUROC, {name}", change) for name, change in cost.auroc.items()]
     for name, change in rows:
         table.add_row(name, *(f"{x:.4f}" for x in (change.float32, change.int8, change.loss)))
     old, new = (file.stat().st_size for file in files)
     table.add_row("file, MB", f"{old / 1e6:.2f}", f"{new / 1e6:.2f}", "")
-    console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     for size, ratio in cost.speedup.items():
         console.print(f"images a second on one core, batch {size}: {ratio:.2f} times float32's")

@@ -96,6 +96,14 @@ def test_with_images_the_page_has_every_figure_and_their_numbers(
     assert written(model, "--output", tmp_path / "again.html", *arguments) == text
 
 
+def test_class_names_of_any_script_are_words_in_the_figures(tmp_path: Path) -> None:
+    classes = ("Käfer", "蛙", "птица")
+    model = write_tiny_model(tmp_path / "model.onnx", TinyModel(classes=classes))
+    text = written(model, "--output", tmp_path / "card.html")
+    figures = [base64.b64decode(each.partition(",")[2]).decode() for each in References(text).found]
+    assert any(all(name in figure for name in classes) for figure in figures)
+
+
 def test_names_from_the_card_cannot_become_markup() -> None:
     hostile = "<img src=http://evil/>&\"'"
     evil = tiny_card().model_copy(update={"classes": [hostile, "b", "c"], "licence": "</pre><b>"})

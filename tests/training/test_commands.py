@@ -95,3 +95,17 @@ def test_calibrating_below_the_smallest_number_names_it(run: Path, colours: Path
     message = _refused("calibrate", run / "model.onnx", colours / "test", "--alpha", "0.01")
     assert "90 images are too few to calibrate" in message
     assert "at least 299" in message
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    run: Path, colours: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    output = str(tmp_path / "file" / "run")
+    for words in (
+        ["train", str(colours), "--output", output],
+        ["evaluate", str(run / "model.onnx"), str(colours), "--output", output],
+        ["export", str(run), "--output", f"{output}/model.onnx"],
+    ):
+        with pytest.raises(InputError, match=f"cannot write (into )?'{output}.*Not a directory"):
+            CliRunner().invoke(cli, words, catch_exceptions=False)
