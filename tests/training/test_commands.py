@@ -65,12 +65,12 @@ def test_exporting_with_other_images_is_refused(run: Path, colours: Path) -> Non
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("--alpha", "1", "--alpha is 1.0"),
-        ("--alpha", "0", "--alpha is 0.0"),
-        ("--epochs", "0", "--epochs is 0"),
+        ("--alpha", "1", "--alpha is '1'"),
+        ("--alpha", "0", "--alpha is '0'"),
+        ("--epochs", "0", "--epochs is '0'"),
         ("--network", "resnet35", "no network named 'resnet35'"),
-        ("--loss", "hinge", "'hinge' is not one of"),
-        ("--seed", "x", "'x' is not a valid integer"),
+        ("--loss", "hinge", "--loss is 'hinge': Input should be 'softmax'"),
+        ("--seed", "x", "--seed is 'x': Input should be a valid integer"),
         ("--alpha", "0.001", "too few to calibrate"),
     ],
 )
