@@ -45,10 +45,7 @@ def drawing(rng: random.Random) -> Image.Image:
     image = _gradient(rng)
     draw = ImageDraw.Draw(image)
     for _ in range(rng.randint(1, 6)):
-        x, y = rng.randint(-10, SIDE), rng.randint(-10, SIDE)
-        box = (x, y, x + rng.randint(5, 50), y + rng.randint(5, 50))
-        shape = rng.choice([draw.ellipse, draw.rectangle])
-        shape(box, fill=_colour(rng))
+        _add_shape(draw, rng, smallest=5, largest=50)
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 4)))
     noise = np.random.default_rng(rng.getrandbits(32)).normal(
         0, rng.uniform(0, 12), (SIDE, SIDE, 3)
@@ -57,9 +54,14 @@ def drawing(rng: random.Random) -> Image.Image:
 
 
 def child(parent: Image.Image, rng: random.Random) -> Image.Image:
-    """The picture with a little of another, or of itself turned round, laid over it."""
-    other = drawing(rng) if rng.random() < 0.7 else parent.rotate(rng.choice([90, 180, 270]))
-    return Image.blend(parent, other, rng.uniform(0.02, 0.3))
+    """The picture with one more shape, or with a little of another laid over it."""
+    if rng.random() < 0.3:
+        other = drawing(rng) if rng.random() < 0.7 else parent.rotate(rng.choice([90, 180, 270]))
+        return Image.blend(parent, other, rng.uniform(0.02, 0.3))
+    shaped = parent.copy()
+    _add_shape(ImageDraw.Draw(shaped), rng, smallest=3, largest=40)
+    shaped = shaped.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.5)))
+    return Image.blend(parent, shaped, rng.uniform(0.2, 1))
 
 
 def foreign(rng: random.Random) -> Image.Image:
@@ -123,14 +125,16 @@ class Sender:
 def stand_ins(sender: Sender, rng: random.Random) -> list[list[Image.Image]]:
     """Drawn pictures by twentieth of the p-value, as far as such are found within a minute."""
     strata: list[list[Image.Image]] = [[] for _ in range(STRATA)]
+    best: list[tuple[float, Image.Image]] = []
     until = time.monotonic() + SEARCH_SECONDS
     while time.monotonic() < until and min(map(len, strata)) < A_STRATUM:
         # High p-values are rare among drawings: they are bred from the highest found so far.
-        best = next((stratum for stratum in reversed(strata) if stratum), [])
-        image = child(rng.choice(best), rng) if best and rng.random() < 0.7 else drawing(rng)
+        bred = best and rng.random() < 0.85
+        image = child(rng.choice(best)[1], rng) if bred else drawing(rng)
         p_value = sender.p_value(image)
         if p_value is None:
             continue
+        best = sorted([*best, (p_value, image)], key=lambda pair: -pair[0])[:A_STRATUM]
         stratum = strata[min(int(p_value * STRATA), STRATA - 1)]
         if len(stratum) < A_STRATUM:
             stratum.append(image)
@@ -190,6 +194,12 @@ def _gradient(rng: random.Random) -> Image.Image:
     along = np.linspace(0, 1, SIDE)[:, None, None]
     ramp = np.broadcast_to(ends[0] + along * (ends[1] - ends[0]), (SIDE, SIDE, 3))
     return Image.fromarray(ramp.astype(np.uint8)).rotate(rng.choice([0, 90, 180, 270]))
+
+
+def _add_shape(draw: ImageDraw.ImageDraw, rng: random.Random, smallest: int, largest: int) -> None:
+    x, y = rng.randint(-10, SIDE), rng.randint(-10, SIDE)
+    box = (x, y, x + rng.randint(smallest, largest), y + rng.randint(smallest, largest))
+    rng.choice([draw.ellipse, draw.rectangle])(box, fill=_colour(rng))
 
 
 def _colour(rng: random.Random) -> tuple[int, int, int]:

@@ -35,7 +35,7 @@ def rejected_share() -> Panel:
         Query(f"isoserve:model:alpha{{{OF_MODEL}}}", f"{NAMED} alpha"),
         Query(f"isoserve:rejected:limit{{{OF_MODEL}}}", NAMED + " {{severity}} limit"),
         overrides=[
-            dashed(".*alpha$", "green"),
+            dashed(".*alpha$", "blue"),
             dashed(".*ticket limit$", "orange"),
             dashed(".*page limit$", "red"),
         ],
@@ -160,9 +160,9 @@ def document() -> Panel:
             6,
             number(
                 "Alerts",
-                "Alerts of this service that fire now; docs/runbooks has a page for each.",
+                "Kinds of alerts of this service that fire now; docs/runbooks has a page for each.",
                 "none",
-                f"count({alerts}) or vector(0)",
+                f"count(count by (alertname) ({alerts})) or vector(0)",
                 colour="background",
                 defaults=steps(("green", None), ("red", 1)),
             ),
@@ -180,31 +180,28 @@ def document() -> Panel:
         ),
     ]
     scores = heat_map(
-        "Entropic score",
-        "Where the scores of all images lie, in nats; higher is more in-distribution. A step is an "
-        "event, a slope is dirt, fog or dusk. The threshold is in the panel beside.",
+        "Scores, as p-values",
+        "Where the scores of all images lie, by their rank among those of the calibration; what "
+        "lies up to alpha is rejected. Genuine images fill the whole height, each band by its "
+        "width. A step is an event, a slope is dirt, fog or dusk.",
         "none",
-        f"sum by (le) (increase(isoserve_entropic_score_bucket{{{OF_MODEL}}}{RATE}))",
+        f"sum by (le) (increase(isoserve_p_value_bucket{{{OF_MODEL}}}{RATE}))",
     )
     quantiles = lines(
-        "Score and threshold",
-        "The score that 5, 50 and 95 of 100 images stay under, and the threshold: rejected is what "
-        "scores below it, so it is the score at the rejected share (read off the histogram).",
+        "p-values and threshold",
+        "The p-value that 5, 50 and 95 of 100 images of the last 30 minutes stay under; on genuine "
+        "images they are 0.05, 0.5 and 0.95. What lies under the threshold, alpha, is rejected.",
         "none",
         *(
             Query(
                 f"histogram_quantile({q}, sum by (le)"
-                f" (increase(isoserve_entropic_score_bucket{{{OF_MODEL}}}[30m])))",
+                f" (isoserve:p_value_bucket:increase{{{OF_WINDOW}}}))",
                 f"{q:.0%}",
             )
-            for q in (0.05, 0.5, 0.95)
+            for q in (0.95, 0.5, 0.05)
         ),
-        Query(
-            f"histogram_quantile(scalar({rejected}), sum by (le)"
-            f" (increase(isoserve_entropic_score_bucket{{{OF_MODEL}}}[30m])))",
-            "threshold",
-        ),
-        defaults={},
+        Query(f"max(isoserve:model:alpha{{{OF_MODEL}}})", "threshold"),
+        defaults={"min": 0, "max": 1},
         overrides=[dashed("threshold", "red")],
     )
     stability = lines(

@@ -27,7 +27,7 @@ def test_hadolint_finds_nothing() -> None:
     ("right", "wrong"),
     [
         ("ARG BASE_IMAGE=python:3.11-slim-bookworm\n", "FROM python:latest\nARG BASE_IMAGE\n"),
-        ("# hadolint ignore=DL3008\n", ""),
+        ("USER 10001:10001\n", "USER root\n"),
         ("WORKDIR /source\n", "WORKDIR source\n"),
     ],
 )
@@ -57,6 +57,16 @@ def test_every_dependency_of_the_image_is_pinned_and_torch_is_none_of_them() -> 
     pins = (ROOT / "constraints.txt").read_text().split()
     assert wanted <= {_name(pin) for pin in pins if "==" in pin}
     assert not wanted & {"torch", "torchvision", "onnx", "scipy", "matplotlib"}
+
+
+def test_the_gpu_image_has_the_same_runtime_for_cuda_and_pinned_libraries_of_it() -> None:
+    stage = stages()["gpu-packages"]
+    assert r"s/^onnxruntime\b/onnxruntime-gpu[cuda,cudnn]/" in stage
+    assert r"s/^onnxruntime\b/onnxruntime-gpu/' constraints.txt" in stage
+    assert "--constraint constraints-gpu.txt" in stage
+    pins = (ROOT / "constraints-gpu.txt").read_text().split()
+    assert all(re.fullmatch(r"nvidia-[a-z0-9-]+==[\d.]+", pin) for pin in pins)
+    assert {"nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-cuda-runtime"} <= set(map(_name, pins))
 
 
 def test_what_the_dockerfile_copies_passes_the_ignore_file() -> None:

@@ -1,9 +1,8 @@
-"""What is kept, listed, marked and deleted; on SQLite, and on PostgreSQL where a URL is given."""
+"""What is kept, listed, marked and deleted; on SQLite, and on PostgreSQL where it is installed."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,8 @@ from models.errors import InputError
 from service.review import open_store
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")
-import sqlalchemy
 
 from service.review.store import Bounds, Filter, KeptImage, ReviewStore
-
-POSTGRESQL = os.environ.get("ISOSERVE_TEST_POSTGRESQL")
-"""URL of an empty PostgreSQL database to run these tests on too."""
 
 PLENTY = Bounds(1000, 2**30, 30)
 
@@ -47,13 +42,7 @@ def kept(
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReviewStore]:
     if request.param == "postgresql":
-        if not POSTGRESQL:
-            pytest.skip("no PostgreSQL: name an empty database in ISOSERVE_TEST_POSTGRESQL")
-        engine = sqlalchemy.create_engine(POSTGRESQL)
-        with engine.begin() as connection:
-            connection.execute(sqlalchemy.text("DROP TABLE IF EXISTS isoserve_review"))
-        engine.dispose()
-        store = ReviewStore(POSTGRESQL)
+        store = ReviewStore(request.getfixturevalue("postgresql").new_database())
     else:
         store = ReviewStore(f"sqlite:///{tmp_path / 'review.db'}")
     yield store
