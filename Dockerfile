@@ -50,6 +50,8 @@ COPY model_repository /models
 ENV PATH=/opt/isoserve/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     ORT_DISABLE_TELEMETRY=1 \
+    ISOSERVE_LOG_FORMAT=json \
+    ISOSERVE_ACCESS_LOG=true \
     ISOSERVE_HOST=0.0.0.0 \
     ISOSERVE_PORT=8000 \
     ISOSERVE_REPOSITORY=/models \
@@ -71,6 +73,8 @@ COPY model_repository /models
 ENV PATH=/opt/isoserve/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     ORT_DISABLE_TELEMETRY=1 \
+    ISOSERVE_LOG_FORMAT=json \
+    ISOSERVE_ACCESS_LOG=true \
     ISOSERVE_HOST=0.0.0.0 \
     ISOSERVE_PORT=8000 \
     ISOSERVE_REPOSITORY=/models

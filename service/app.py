@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.access_log import AccessLog
 from service.admission import QueueLimits
 from service.batching import MicroBatcher
 from service.body import BodyBudget
@@ -25,6 +26,7 @@ from service.head import RequestHead
 from service.inference_protocol.errors import is_of_protocol
 from service.inference_protocol.inference import Inference
 from service.inference_protocol.openapi import describe_inference_protocol
+from service.logs import LogWriter, in_request
 from service.metrics import Metrics
 from service.openapi import describe_predict
 from service.problems import CONTENT_TYPE, Problem
@@ -46,12 +48,12 @@ _PREDICT = PREDICT.encode()
 class Application:
     """The ASGI application and what it is made of, for tests and for the routes of others."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, log_writer: LogWriter | None = None) -> None:
         self.settings = settings
         self._guard = _guard(settings)
         self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
-        self._finish = Finish(self.metrics)
+        self._finish = Finish(self.metrics, self._access_log(log_writer))
         self.image_limits = settings.image_limits
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
@@ -101,7 +103,15 @@ class Application:
         elif scope["type"] == "http" and is_of_protocol(scope["path"]):
             await self.protocol(scope, receive, send)
         else:
+            if scope["type"] == "http":
+                in_request.set(scope["request_id"])
             await self.api(scope, receive, send)
+
+    def _access_log(self, writer: LogWriter | None) -> AccessLog | None:
+        if writer is None:
+            return None
+        writer.count_dropped = self.metrics.dropped_log_lines.inc
+        return AccessLog(writer) if self.settings.access_log else None
 
     def _fastapi(self) -> FastAPI:
         api = FastAPIOffline(
@@ -169,9 +179,13 @@ class Application:
             await server.stop()
 
 
-def create_app(settings: Settings) -> Application:
-    """The application of these settings; it loads its models when its life span begins."""
-    return Application(settings)
+def create_app(settings: Settings, log_writer: LogWriter | None = None) -> Application:
+    """The application of these settings; it loads its models when its life span begins.
+
+    Args:
+        log_writer: takes the lines of requests; without one there are none.
+    """
+    return Application(settings, log_writer)
 
 
 def _guard(settings: Settings) -> Guard | None:

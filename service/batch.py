@@ -13,6 +13,7 @@ from service.admission import Admission, Refused
 from service.engine import Pixels
 from service.images import ImageLimits, InvalidImage, decode
 from service.job import Job
+from service.logs import about, in_request
 from service.metrics import Metrics
 from service.problems import Problem
 
@@ -47,7 +48,8 @@ class BatchRunner:
             if ready:
                 self._run(slot, ready, pixels, settled)
         except Exception:
-            log.exception("a batch of %d failed", len(batch))
+            ids = [job.request_id for job in batch]
+            log.exception("a batch of %d failed", len(batch), extra=about(*ids))
             problem = Problem(500, "inference_failed", "the network failed on this image")
             done = {id(job) for job, _ in settled}
             settled += [(job, problem) for job in batch if id(job) not in done]
@@ -77,6 +79,7 @@ class BatchRunner:
                 detail = f"the image waited {job.wait_seconds:.1f} s"
                 settled.append((job, Refused("late", detail, job.wait_seconds)))
                 continue
+            in_request.set(job.request_id)
             try:
                 pixels[len(ready)] = self.pixels(job.source, spec)
             except InvalidImage as error:
@@ -85,8 +88,10 @@ class BatchRunner:
             else:
                 ready.append(job)
             now = perf_counter()
-            job.decode_seconds += now - before
+            if not job.large:
+                job.decode_at, job.decode_seconds = before, now - before
             before = now
+        in_request.set("")
         return ready, pixels[: len(ready)]
 
     def _run(
@@ -100,7 +105,7 @@ class BatchRunner:
         outputs = ready[0].served.model.run(slot, pixels)
         seconds = perf_counter() - started
         for row, job in enumerate(ready):
-            job.inference_seconds = seconds
+            job.run_at, job.inference_seconds = started, seconds
             job.outcome = (outputs, row)
             settled.append((job, job.finish(outputs, row)))
         metrics = self._metrics

@@ -20,6 +20,7 @@ from service.batch import BatchRunner, Settled
 from service.images import ImageLimits, InvalidImage
 from service.job import Job
 from service.large_images import LargeImages
+from service.logs import in_request
 from service.metrics import Metrics
 from service.problems import Problem
 from service.versions import Served
@@ -183,7 +184,8 @@ class MicroBatcher:
             self._wake[slot].release()
 
     def _decode_large(self, job: Job) -> bool:
-        started = perf_counter()
+        job.decode_at = started = perf_counter()
+        in_request.set(job.request_id)
         try:
             job.source = self._runner.pixels(job.source, job.served.model.card.input)
         except InvalidImage as error:

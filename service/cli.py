@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from service.server import BACKLOG, serve_until_stopped
 from service.settings import ENV_PREFIX, Settings, read_settings
 from service.tokens import Tokens
 from service.workers import serve_with_workers
+
+log = logging.getLogger("isoserve")
 
 
 @click.command()
@@ -44,14 +47,22 @@ def serve(model: Path | None, **options: Any) -> None:
         Tokens(settings.token_file)
     _check_grpc(settings)
     listener = _listen(settings, settings.port)
-    configure_logging()
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    click.echo(f"isoserve: listening on http://{shown}:{port} (docs at /docs)", err=True)
+    log_writer = configure_logging(settings.log_format, settings.workers > 1)
+    _say_where(settings, listener)
     if settings.workers == 1:
-        serve_until_stopped(settings, listener)
+        serve_until_stopped(settings, listener, log_writer)
     else:
         serve_with_workers(settings, listener)
+
+
+def _say_where(settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    where = f"listening on http://{shown}:{port} (docs at /docs)"
+    if settings.log_format == "json":
+        log.info(where)
+    else:
+        click.echo(f"isoserve: {where}", err=True)
 
 
 def _check_repository(settings: Settings) -> None:

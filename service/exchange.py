@@ -17,6 +17,7 @@ from service.body import BodyBudget, ClientGone, linger
 from service.finish import Finish
 from service.inference_protocol.errors import CONTENT_TYPE as PROTOCOL_CONTENT_TYPE
 from service.inference_protocol.errors import error_body, is_of_protocol
+from service.logs import about
 from service.problems import CONTENT_TYPE, Problem, new_request_id
 from service.request_record import OTHER_ROUTE, Headers, RequestRecord
 from service.tokens import Guard
@@ -146,7 +147,7 @@ def _unauthorised() -> Problem:
 
 def failure(request_id: str) -> Problem:
     """The answer to a request that met an error of the server's own; the error is logged."""
-    log.exception("request %s failed", request_id)
+    log.exception("a request failed", extra=about(request_id))
     return Problem(500, "internal", "the server failed; the request id names its log")
 
 

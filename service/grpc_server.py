@@ -42,6 +42,7 @@ from service.inference_protocol.tensors import (
     check_shape,
     images_of,
 )
+from service.logs import about
 from service.problems import Problem
 from service.request_record import Headers, RequestRecord
 from service.settings import Settings
@@ -165,7 +166,7 @@ class GrpcServer:
                 raise
             except Exception:
                 record.status = 500
-                log.exception("%s failed in request %s", name, record.id)
+                log.exception("%s failed", name, extra=about(record.id))
                 await context.abort(grpc.StatusCode.INTERNAL, "the server failed")
             finally:
                 record.seconds = perf_counter() - record.started

@@ -20,7 +20,7 @@ from models.image_files import bmp, jpeg
 from models.image_files.header import FORMATS, Header, read_header
 from models.preprocessing import decode_pixels
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("isoserve.images")
 
 
 class Reason(StrEnum):

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.types import Receive
 
+from models.image_files.header import HEAD_BYTES
 from service.body import ClientGone
 from service.engine import Outputs, Pixels
 from service.images import InvalidImage
@@ -32,18 +33,24 @@ class Job:
 
     Attributes:
         request_id: whose image it is.
+        head, size: of the source as it came: its first bytes, none of pixels, and how many.
+        decode_at, run_at: when its decoding and its batch's run began, in perf_counter's seconds.
         outcome: its batch's outputs and its row in them, once they are there.
     """
 
     __slots__ = (
+        "decode_at",
         "decode_seconds",
         "finish",
+        "head",
         "inference_seconds",
         "large",
         "outcome",
         "queued_at",
         "request_id",
+        "run_at",
         "served",
+        "size",
         "source",
         "wait_seconds",
     )
@@ -55,9 +62,13 @@ class Job:
         self.source = source
         self.finish = finish
         self.large = large
+        if isinstance(source, bytes):
+            self.head, self.size = source[:HEAD_BYTES], len(source)
+        else:
+            self.head, self.size = b"", source.nbytes
         self.request_id = ""
         self.outcome: tuple[Outputs, int] | None = None
-        self.queued_at = 0.0
+        self.queued_at = self.decode_at = self.run_at = 0.0
         self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0
 
     @property

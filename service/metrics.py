@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,11 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self.dropped_log_lines = Counter(
+            "isoserve_dropped_log_lines_total",
+            "Log lines lost because stderr was not read fast enough.",
+            registry=self.registry,
+        )
         for limit in ("images", "seconds", "overload", "bytes", "late"):
             self.shed.labels(limit)
         for outcome in ("loaded", "refused"):
@@ -227,8 +232,7 @@ class ModelSeries:
         self._images[0].inc(len(rejected) - ood)
         self._images[1].inc(ood)
         self.window.add(outputs.p_value, ood)
-        predicted: Sequence[int] = outputs.probabilities.argmax(axis=1).tolist()
-        for index, out in zip(predicted, rejected, strict=True):
+        for index, out in zip(outputs.predicted, rejected, strict=True):
             self._predictions[index][out].inc()
         for p_value in outputs.p_value.tolist():
             self._p_value.observe(p_value)

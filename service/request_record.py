@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
-
-from service.verdicts import is_ood
 
 if TYPE_CHECKING:
     from service.job import Job
@@ -27,7 +24,7 @@ class RequestRecord:
         status: HTTP's; 499 where the client left.
         seconds: from the request's headers to the answer's end.
         reason: of the problem it was answered with, if it was.
-        model, version: what was asked and served; empty where it did not come to that.
+        model, version, labels: what was asked and served; empty where it did not come to that.
         alpha: what the request's verdicts are held against.
         jobs: its images in order; None for one that was refused by its first bytes.
         trace_id: hexadecimal, where the request is traced.
@@ -38,6 +35,7 @@ class RequestRecord:
         "headers",
         "id",
         "jobs",
+        "labels",
         "method",
         "model",
         "reason",
@@ -60,13 +58,16 @@ class RequestRecord:
         self.reason = ""
         self.model = ""
         self.version = 0
+        self.labels: Sequence[str] = ()
         self.alpha = 0.0
         self.jobs: Sequence[Job | None] = ()
         self.trace_id = ""
 
     def asks(self, served: Served, alpha: float) -> None:
         """The version that is to answer, and at which alpha."""
-        self.model, self.version, self.alpha = served.model.name, served.model.version, alpha
+        model = served.model
+        self.model, self.version, self.labels = model.name, model.version, model.labels
+        self.alpha = alpha
 
     def has(self, jobs: Sequence[Job | None]) -> None:
         """The images, before they are queued."""
@@ -74,45 +75,3 @@ class RequestRecord:
         for job in jobs:
             if job is not None:
                 job.request_id = self.id
-
-    def stages(self) -> Stages:
-        """Where the time of its images went; of several, the longest of each stage."""
-        jobs = [job for job in self.jobs if job is not None]
-        return Stages(
-            max((job.wait_seconds for job in jobs), default=0.0),
-            max((job.decode_seconds for job in jobs), default=0.0),
-            max((job.inference_seconds for job in jobs), default=0.0),
-        )
-
-    def verdicts(self) -> list[Told | None]:
-        """One an image, in order; None for one without a verdict."""
-        return [
-            None if job is None or job.outcome is None else _told(job, self.alpha)
-            for job in self.jobs
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """Seconds."""
-
-    queue_wait: float
-    decode: float
-    inference: float
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The verdict a client was told: class, p-value, and whether it is out-of-distribution."""
-
-    label: str
-    p_value: float
-    is_ood: bool
-
-
-def _told(job: Job, alpha: float) -> Told:
-    assert job.outcome is not None
-    outputs, row = job.outcome
-    p_value = outputs.p_value[row]
-    label = job.served.model.labels[int(outputs.probabilities[row].argmax())]
-    return Told(label, p_value, is_ood(p_value, alpha))

@@ -13,6 +13,7 @@ import uvicorn
 
 from service.app import create_app
 from service.connections import ConnectionLimits, end_silent, guarded
+from service.logs import LogWriter
 from service.settings import Settings
 
 BACKLOG = 2048
@@ -23,9 +24,9 @@ TICKS_A_SWEEP = 5
 """uvicorn's loop ticks ten times a second."""
 
 
-def serve_until_stopped(settings: Settings, listener: socket.socket) -> None:
+def serve_until_stopped(settings: Settings, listener: socket.socket, log_writer: LogWriter) -> None:
     """Serve; on SIGTERM or SIGINT stop accepting, answer what has begun, and exit with 0."""
-    app = create_app(settings)
+    app = create_app(settings, log_writer)
     limits = ConnectionLimits(
         settings.max_connections,
         settings.max_header_bytes,

@@ -16,6 +16,7 @@ from models.card import DEFAULT_ALPHA, OpenShare
 from models.errors import InputError
 from service.devices import Device
 from service.images import ImageLimits
+from service.logs import LogFormat
 
 ENV_PREFIX = "ISOSERVE_"
 
@@ -82,6 +83,13 @@ class Settings(BaseSettings):
         "/healthz/,/v2/health/,/metrics,/,/web/,/review",
         description="Beginnings of the paths that need no token, with commas between them; / is "
         "the page alone, which asks for a token itself.",
+    )
+    log_format: LogFormat = Field(
+        "text", description="Lines on stderr: text for a person, or json, an object a line."
+    )
+    access_log: bool = Field(
+        False,
+        description="A log line a request: its id, answer, verdict and times, never the image.",
     )
     max_batch: int = Field(32, ge=1, le=1024, description="Most images in one run of the network.")
     queue_images: int = Field(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from service.engine import Floats, Model, Outputs
+from service.engine import Model, Outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def verdict(model: Model, request: VerdictRequest, outputs: Outputs, row: int) -
     probabilities = outputs.probabilities[row]
     classes = [
         {"label": model.labels[index], "index": index, "probability": probabilities[index]}
-        for index in _most_probable(probabilities, request.top_k)
+        for index in _most_probable(outputs, row, request.top_k)
     ]
     p_value = outputs.p_value[row]
     return {
@@ -61,9 +61,9 @@ def as_json(document: Any) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _most_probable(probabilities: Floats, k: int) -> list[int]:
+def _most_probable(outputs: Outputs, row: int, k: int) -> list[int]:
     if k == 1:
-        return [int(probabilities.argmax())]
+        return [outputs.predicted[row]]
     # Stable, so that equal probabilities come in the order of the classes, as argmax has it.
-    order: list[int] = np.argsort(-probabilities, kind="stable")[:k].tolist()
+    order: list[int] = np.argsort(-outputs.probabilities[row], kind="stable")[:k].tolist()
     return order

@@ -132,8 +132,7 @@ class _Worker:
 
 
 def _work(settings: Settings, listener: socket.socket) -> None:
-    configure_logging()
-    serve_until_stopped(settings, listener)
+    serve_until_stopped(settings, listener, configure_logging(settings.log_format, shared=True))
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def output_values(name: str, model: Model, rows: Sequence[Row], alpha: float) ->
         return np.stack([getattr(outputs, name)[row] for outputs, row in rows])
     if name == IS_OOD:
         return np.array([is_ood(outputs.p_value[row], alpha) for outputs, row in rows])
-    return [model.labels[int(outputs.probabilities[row].argmax())] for outputs, row in rows]
+    return [model.labels[outputs.predicted[row]] for outputs, row in rows]
 
 
 def as_binary(values: Values) -> bytes:

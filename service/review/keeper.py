@@ -193,7 +193,7 @@ class Keeper:
 
 def _choose(job: Job, outputs: Outputs, row: int, rejected: bool) -> _Chosen:
     model = job.served.model
-    index = int(outputs.probabilities[row].argmax())
+    index = outputs.predicted[row]
     return _Chosen(
         # A row of the batch's pixels would keep all the batch alive.
         source=job.source if isinstance(job.source, bytes) else job.source.copy(),

@@ -1,0 +1,52 @@
+"""The bounded queue that somebody else empties."""
+
+from __future__ import annotations
+
+import threading
+
+from service.outbox import Outbox
+
+
+def test_what_is_offered_from_many_threads_arrives_whole_and_in_each_ones_order() -> None:
+    taken: list[tuple[int, int]] = []
+    outbox: Outbox[tuple[int, int]] = Outbox("test", taken.extend, limit=10**6)
+
+    def offer(who: int) -> None:
+        for number in range(2_000):
+            assert outbox.offer((who, number))
+
+    threads = [threading.Thread(target=offer, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    outbox.close(20)
+    for who in range(4):
+        assert [number for each, number in taken if each == who] == list(range(2_000))
+
+
+def test_beyond_the_limit_nothing_is_taken_and_nobody_waits() -> None:
+    entered, gate = threading.Event(), threading.Event()
+    taken: list[int] = []
+
+    def consume(things: list[int]) -> None:
+        taken.extend(things)
+        entered.set()
+        assert gate.wait(20)
+
+    outbox = Outbox("test", consume, limit=3)
+    assert outbox.offer(0)
+    assert entered.wait(20)
+    assert [outbox.offer(number) for number in range(1, 6)] == [True, True, True, False, False]
+    assert outbox.offer(6, spare=1)
+    gate.set()
+    outbox.close(20)
+    assert taken == [0, 1, 2, 3, 6]
+
+
+def test_closing_gives_up_on_a_consumer_that_hangs() -> None:
+    gate = threading.Event()
+    outbox: Outbox[int] = Outbox("test", lambda _: gate.wait(20) and None, limit=3)
+    outbox.offer(0)
+    outbox.close(0.05)
+    gate.set()
