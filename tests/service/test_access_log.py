@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import LISTENING, ROOT, RunningServer, StartServer, colour, encoded
+from image_bytes import colour, encode
+from running_server import LISTENING, ROOT, RunningServer, StartServer
 from tiny_model import write_tiny_model
 
 RED = colour(255, 0, 0)
@@ -217,7 +218,7 @@ def test_the_last_lines_are_written_before_the_server_ends(
 
 
 def test_the_format_of_a_photograph_and_its_own_lane_are_told(told: RunningServer) -> None:
-    photo = encoded(np.full((700, 700, 3), (0, 0, 255), dtype=np.uint8), "JPEG")
+    photo = encode("JPEG", np.full((700, 700, 3), (0, 0, 255), dtype=np.uint8))
     told.post("/v1/predict", content=photo, headers={"X-Request-ID": "a-photo"})
     line = line_of(told, "a-photo")
     assert (line["label"], line["image_format"]) == ("blue", "JPEG")
