@@ -34,7 +34,7 @@ from service.repository import Repository
 from service.request_record import RequestRecord
 from service.review import open_review
 from service.routes.drift import drift_routes
-from service.routes.inference_protocol import InferenceProtocol
+from service.routes.inference_protocol import INFER, InferenceProtocol
 from service.routes.models import model_routes
 from service.routes.pages import page_routes
 from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
@@ -60,6 +60,7 @@ class Application:
         self.review = open_review(settings, self.repository, self.metrics)
         self.inference = Inference(settings, self.repository, self.predict)
         self.protocol = InferenceProtocol(settings, self.inference)
+        self.metrics.expect_requests([PREDICT, PREDICT_BATCH, *INFER])
         self._short_way = ShortWay(self.predict, self._finish, settings.max_body_bytes)
         self.api = self._fastapi()
         self._exchanges = Exchanges(
@@ -169,9 +170,10 @@ class Application:
         if not self.settings.grpc_port:
             yield
             return
-        from service.grpc_server import GrpcServer  # an extra: not everyone has it
+        from service import grpc_server  # an extra: not everyone has it
 
-        server = GrpcServer(self.settings, self.inference, self._finish, self._guard)
+        self.metrics.expect_requests([grpc_server.INFER])
+        server = grpc_server.GrpcServer(self.settings, self.inference, self._finish, self._guard)
         await server.start()
         try:
             yield

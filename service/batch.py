@@ -114,6 +114,6 @@ class BatchRunner:
         for job in ready:
             metrics.queue_wait.observe(job.wait_seconds)
             metrics.decode_duration.observe(job.decode_seconds)
-        ready[0].served.series.count(outputs)
+        ready[0].served.series.count(outputs, ready)
         if self.keeper is not None:
             self.keeper.consider(ready, outputs)

@@ -80,6 +80,9 @@ PATHS = {
 }
 """Call -> the HTTP path it stands for: what may be asked without a token is set by paths."""
 
+INFER = "grpc ModelInfer"
+"""A call's route in metrics is named like this."""
+
 METHOD = "POST"
 """Of HTTP, under every gRPC call."""
 

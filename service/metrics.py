@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from prometheus_client import (
@@ -13,14 +14,17 @@ from prometheus_client import (
     Gauge,
     Histogram,
     disable_created_metrics,
-    generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from service.drift import P_VALUE_BUCKETS, PValueWindow
 from service.engine import Model, Outputs
+from service.exemplars import Exemplars, exemplar_of
+from service.exposition import LEFT, expose, of_all_workers
 from service.request_record import RequestRecord
+
+if TYPE_CHECKING:
+    from service.job import Job
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -38,6 +42,9 @@ SECONDS_BUCKETS = (
 )
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 VERDICTS = ("in_distribution", "ood")
+
+ALARMING_STATUSES = (500, 503)
+"""Their series are there before the first such answer: a rate of what is not there is unknown."""
 
 
 def shared_folder() -> Path | None:
@@ -87,6 +94,7 @@ class Metrics:
             registry=self.registry,
         )
         self._durations: dict[tuple[str, int], Histogram] = {}
+        self._exemplars = Exemplars()
         self.decode_duration = self._seconds("decode_duration", "Decoding one image.")
         self.queue_wait = self._seconds("queue_wait", "Waiting for a free slot, an image.")
         self.inference_duration = self._seconds("inference_duration", "One run, a batch.")
@@ -119,6 +127,13 @@ class Metrics:
         self._model_alpha = Gauge(
             "isoserve_model_alpha",
             "The operator's alpha.",
+            of_model,
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._calibration_images = Gauge(
+            "isoserve_model_calibration_images",
+            "Images that the version's p-values are calibrated on.",
             of_model,
             registry=self.registry,
             multiprocess_mode="livemax",
@@ -158,16 +173,20 @@ class Metrics:
         if series is None:
             series = self.request_duration.labels(record.route, str(record.status))
             self._durations[key] = series
-        series.observe(record.seconds)
+        series.observe(record.seconds, self._exemplars.of_request(record))
 
-    def exposition(self) -> bytes:
-        """All numbers in Prometheus' text format; of all workers where there are several."""
-        if not self._multiprocess:
-            self.sample()
-            return generate_latest(self.registry)
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+    def expect_requests(self, routes: Sequence[str]) -> None:
+        """Create the series of these routes' failures, at zero."""
+        for route in routes:
+            for status in ALARMING_STATUSES:
+                self.request_duration.labels(route, str(status))
+
+    def exposition(self, in_openmetrics: bool = False) -> bytes:
+        """All numbers as text; of all workers where there are several."""
+        if self._multiprocess:
+            return expose(of_all_workers(), in_openmetrics)
+        self.sample()
+        return expose(self.registry, in_openmetrics)
 
     def watch_queue(self, measure: Callable[[], float]) -> None:
         """Where the number of waiting images is to be had."""
@@ -181,15 +200,22 @@ class Metrics:
         """Create the version's series, at zero, and mark it as serving."""
         self._info_of(model).set(1)
         self._model_alpha.labels(model.name, str(model.version)).set(alpha)
+        images = model.card.calibration.n
+        self._calibration_images.labels(model.name, str(model.version)).set(images)
         return ModelSeries(self, model, alpha)
 
     def model_left(self, model: Model) -> None:
         """The version serves no more; its counts stay, as Prometheus wants of counters."""
-        if self._multiprocess:  # where series cannot be removed
-            self._info_of(model).set(0)
-            return
-        self._model_info.remove(*self._info_labels(model))
-        self._model_alpha.remove(model.name, str(model.version))
+        of_version = (model.name, str(model.version))
+        for gauge, labels in (
+            (self._model_info, self._info_labels(model)),
+            (self._model_alpha, of_version),
+            (self._calibration_images, of_version),
+        ):
+            if self._multiprocess:
+                gauge.labels(*labels).set(LEFT)
+            else:
+                gauge.remove(*labels)
 
     def _info_of(self, model: Model) -> Gauge:
         return self._model_info.labels(*self._info_labels(model))
@@ -225,12 +251,17 @@ class ModelSeries:
         self._p_value = metrics._p_value.labels(*key)
         self._entropic_score = metrics._entropic_score.labels(*key)
 
-    def count(self, outputs: Outputs) -> None:
-        """Count a batch's verdicts, at the operator's alpha whatever a request asked for."""
+    def count(self, outputs: Outputs, jobs: Sequence[Job]) -> None:
+        """Count a batch's verdicts, at the operator's alpha whatever a request asked for.
+
+        Args:
+            jobs: the images, in the outputs' order.
+        """
         rejected = (~(outputs.p_value > self._alpha)).tolist()
         ood = sum(rejected)
         self._images[0].inc(len(rejected) - ood)
-        self._images[1].inc(ood)
+        if ood:
+            self._images[1].inc(ood, exemplar_of(jobs[rejected.index(True)].request_id))
         self.window.add(outputs.p_value, ood)
         for index, out in zip(outputs.predicted, rejected, strict=True):
             self._predictions[index][out].inc()

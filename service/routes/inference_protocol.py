@@ -42,6 +42,8 @@ HEADER_LENGTH = b"inference-header-content-length"
 INLINE_BYTES = 64 * 2**10
 """A larger or compressed body is parsed in a thread, so that the event loop goes on meanwhile."""
 
+INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
+
 MANAGEMENT_BODY_BYTES = 64 * 2**10
 
 
@@ -85,8 +87,7 @@ class InferenceProtocol:
         self._body = BodyLimits(settings.max_batch_body_bytes, settings.body_seconds)
         self._small_body = BodyLimits(MANAGEMENT_BODY_BYTES, settings.body_seconds)
         self.routes = [
-            _route("POST", "/v2/models/{name}/infer", self._infer),
-            _route("POST", "/v2/models/{name}/versions/{version}/infer", self._infer),
+            *(_route("POST", label, self._infer) for label in INFER),
             _route("GET", "/v2/health/live", self._live),
             _route("GET", "/v2/health/ready", self._ready),
             _route("GET", "/v2/models/{name}/ready", self._model_ready),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi import APIRouter, Request, Response
 
+from service.exposition import OPENMETRICS_TYPE, PLAIN_TYPE, takes_openmetrics
 from service.metrics import Metrics
 from service.problems import Problem
 from service.repository import Repository
@@ -45,10 +45,17 @@ def model_routes(repository: Repository, metrics: Metrics) -> APIRouter:
         return Health(status="ready")
 
     @router.get(
-        "/metrics", tags=["health"], summary="Prometheus' text format", response_class=Response
+        "/metrics",
+        tags=["health"],
+        summary="Prometheus' text format, or OpenMetrics",
+        response_class=Response,
     )
-    def exposition() -> Response:
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    def exposition(request: Request) -> Response:
+        in_openmetrics = takes_openmetrics(request.headers.get("accept", ""))
+        return Response(
+            metrics.exposition(in_openmetrics),
+            headers={"content-type": OPENMETRICS_TYPE if in_openmetrics else PLAIN_TYPE},
+        )
 
     def _names() -> list[str]:
         return sorted(repository.models)

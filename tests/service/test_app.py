@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from image_bytes import colour
 from running_server import RunningServer, StartServer
+from tiny_model import CALIBRATION_IMAGES as CALIBRATION
+from tiny_model import TinyModel, write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,8 +91,6 @@ def test_openapi_documents_the_predict_routes(server: RunningServer) -> None:
 def test_every_served_class_has_its_series_before_the_first_image(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    from tiny_model import TinyModel, write_tiny_model
-
     write_tiny_model(tmp_path / "m" / "4" / "model.onnx", TinyModel(classes=("cat", "dog")))
     fresh = start_server(tmp_path)
     before = fresh.get("/metrics").text
@@ -101,6 +101,13 @@ def test_every_served_class_has_its_series_before_the_first_image(
                 'version="4"} 0.0' in before
             )
     assert 'isoserve_model_alpha{model="m",version="4"} 0.05' in before
+    assert f'isoserve_model_calibration_images{{model="m",version="4"}} {CALIBRATION}.0' in before
+    for route in ("/v1/predict", "/v1/predict/batch", "/v2/models/{name}/infer"):
+        for status in ("500", "503"):
+            failures = (
+                f'isoserve_request_duration_seconds_count{{route="{route}",status="{status}"}}'
+            )
+            assert f"{failures} 0.0" in before
     fresh.post("/v1/predict", content=colour(255, 0, 0))
     fresh.post("/v1/predict", content=colour(128, 128, 128))
     fresh.post("/v1/predict", content=b"nothing")

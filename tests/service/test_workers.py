@@ -104,6 +104,26 @@ def test_the_numbers_of_all_workers_are_added_up(pair: RunningServer) -> None:
     assert "pid=" not in text
 
 
+def test_a_version_that_left_all_workers_is_shown_as_serving_no_more(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "m" / "1" / "model.onnx")
+    pair = start_server(tmp_path, "--workers", "2", "--slots", "1", "--watch-seconds", "0.1")
+
+    def versions(gauge: str) -> list[str]:
+        text = pair.get("/metrics").text
+        return sorted(re.findall(rf'isoserve_model_{gauge}\{{.*version="(\d)"\}} (?!0\.0\n)', text))
+
+    gauges = ("info", "alpha", "calibration_images")
+    assert [versions(gauge) for gauge in gauges] == [["1"]] * 3
+    write_tiny_model(tmp_path / "m" / "2" / "model.onnx", TinyModel(seed=1))
+    pair.wait_until(lambda: versions("info") == ["2"])
+    text = pair.get("/metrics").text
+    for gauge in gauges:
+        (line,) = re.findall(rf"isoserve_model_{gauge}\{{.*", text)
+        assert 'version="2"' in line
+
+
 def test_sigterm_ends_all_workers_with_exit_code_0(
     start_server: StartServer, tmp_path: Path
 ) -> None:
