@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from time import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from models.image_files.header import format_of
-from service.engine import Outputs
-from service.job import Job
 from service.logs import LogWriter, as_line
-from service.request_record import RequestRecord
-from service.verdicts import is_ood
+from service.told import Told
 
 LOGGER = "isoserve.access"
 
@@ -38,68 +33,10 @@ class AccessLog:
         self._offer = writer.offer
         self._compose = _as_json if writer.log_format == "json" else _as_text
 
-    def add(self, record: RequestRecord) -> None:
-        """Tell of a request that has been answered; does not wait."""
-        if record.status < 400 and record.route in UNTOLD_ROUTES:
-            return
-        told = Told(
-            time(),
-            record.id,
-            record.method,
-            record.route,
-            record.status,
-            record.seconds,
-            record.trace_id,
-            record.reason,
-            record.model,
-            record.version,
-            record.alpha,
-            record.labels,
-            [_of_image(job) for job in record.jobs],
-        )
-        self._offer(self._compose, told)
-
-
-class ToldOfImage(NamedTuple):
-    """Of one image; neither its bytes nor its model are held until the line is written."""
-
-    outcome: tuple[Outputs, int] | None
-    wait_seconds: float
-    decode_seconds: float
-    inference_seconds: float
-    size: int
-    head: bytes
-
-
-class Told(NamedTuple):
-    """Of one request, as it was when it ended."""
-
-    time: float
-    id: str
-    method: str
-    route: str
-    status: int
-    seconds: float
-    trace_id: str
-    reason: str
-    model: str
-    version: int
-    alpha: float
-    labels: Sequence[str]
-    images: Sequence[ToldOfImage | None]
-
-
-def _of_image(job: Job | None) -> ToldOfImage | None:
-    if job is None:
-        return None
-    return ToldOfImage(
-        job.outcome,
-        job.wait_seconds,
-        job.decode_seconds,
-        job.inference_seconds,
-        job.size,
-        job.head,
-    )
+    def add(self, told: Told) -> None:
+        """Tell of a request that has ended; does not wait."""
+        if told.status >= 400 or told.route not in UNTOLD_ROUTES:
+            self._offer(self._compose, told)
 
 
 def describe(told: Told) -> Document:
@@ -131,7 +68,7 @@ def _describe_image(told: Told, document: Document) -> None:
     (image,) = told.images
     if image is None:
         return
-    if verdict := _verdict(told, image):
+    if verdict := told.verdict(image):
         document["label"], document["p_value"], document["is_ood"] = verdict
     document["queue_wait_seconds"] = round(image.wait_seconds, 6)
     document["decode_seconds"] = round(image.decode_seconds, 6)
@@ -142,11 +79,11 @@ def _describe_image(told: Told, document: Document) -> None:
 
 def _describe_images(told: Told, document: Document) -> None:
     """Of several images: their verdicts in columns, and the longest of each stage."""
-    verdicts = [image and _verdict(told, image) for image in told.images]
+    verdicts = [image and told.verdict(image) for image in told.images]
     document["images"] = len(verdicts)
-    document["rejected"] = sum(is_ood for _, _, is_ood in filter(None, verdicts))
-    document["labels"] = [verdict and verdict[0] for verdict in verdicts]
-    document["p_values"] = [verdict and verdict[1] for verdict in verdicts]
+    document["rejected"] = sum(verdict.is_ood for verdict in verdicts if verdict)
+    document["labels"] = [verdict and verdict.label for verdict in verdicts]
+    document["p_values"] = [verdict and verdict.p_value for verdict in verdicts]
     images = [image for image in told.images if image is not None]
     if not images:
         return
@@ -154,14 +91,6 @@ def _describe_images(told: Told, document: Document) -> None:
     document["decode_seconds"] = round(max(image.decode_seconds for image in images), 6)
     document["inference_seconds"] = round(max(image.inference_seconds for image in images), 6)
     document["image_bytes"] = sum(image.size for image in images)
-
-
-def _verdict(told: Told, image: ToldOfImage) -> tuple[str, float, bool] | None:
-    if image.outcome is None:
-        return None
-    outputs, row = image.outcome
-    p_value = outputs.p_value[row]
-    return told.labels[outputs.predicted[row]], p_value, is_ood(p_value, told.alpha)
 
 
 def _as_json(told: Told) -> bytes:
@@ -174,9 +103,11 @@ def _as_text(told: Told) -> bytes:
         words.append(told.reason)
     if told.model:
         words.append(f"{told.model}/{told.version}")
-    verdicts = [image and _verdict(told, image) for image in told.images]
+    verdicts = [image and told.verdict(image) for image in told.images]
     if len(verdicts) > 1:
-        words.append(f"{sum(verdict[2] for verdict in verdicts if verdict)} of {len(verdicts)} ood")
+        words.append(
+            f"{sum(verdict.is_ood for verdict in verdicts if verdict)} of {len(verdicts)} ood"
+        )
     elif verdicts and verdicts[0]:
         label, p_value, ood = verdicts[0]
         words.append(f"{label!r} {'ood' if ood else 'known'} p={p_value:.3g}")

@@ -41,6 +41,7 @@ from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
 from service.settings import Settings
 from service.short_way import Connection, ShortExchange, ShortWay
 from service.tokens import Guard, Tokens
+from service.tracing import open_tracing
 
 _PREDICT = PREDICT.encode()
 
@@ -53,7 +54,8 @@ class Application:
         self._guard = _guard(settings)
         self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
-        self._finish = Finish(self.metrics, self._access_log(log_writer))
+        self._tracing = open_tracing(self.metrics.dropped_traces.inc)
+        self._finish = Finish(self.metrics, self._access_log(log_writer), self._tracing)
         self.image_limits = settings.image_limits
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
@@ -164,6 +166,8 @@ class Application:
             await asyncio.to_thread(batcher.close)
             if batcher.keeper is not None:
                 await asyncio.to_thread(batcher.keeper.close)
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
 
     @asynccontextmanager
     async def _grpc(self) -> AsyncIterator[None]:

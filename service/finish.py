@@ -1,20 +1,35 @@
-"""The end of every request: counted, timed and told, in this one place."""
+"""The end of every request: counted, timed, traced and told, in this one place."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from service.access_log import AccessLog
 from service.metrics import Metrics
 from service.request_record import RequestRecord
+from service.told import tell
+
+if TYPE_CHECKING:
+    from service.tracing.spans import Tracing
 
 
 class Finish:
     """To be called once a request, on the event loop, when its answer has been given."""
 
-    def __init__(self, metrics: Metrics, access_log: AccessLog | None = None) -> None:
+    def __init__(
+        self, metrics: Metrics, access_log: AccessLog | None, tracing: Tracing | None
+    ) -> None:
         self._metrics = metrics
         self._access_log = access_log
+        self._tracing = tracing
 
     def __call__(self, record: RequestRecord) -> None:
+        joined = None if self._tracing is None else self._tracing.join(record)
         self._metrics.request_answered(record)
+        if self._access_log is None and joined is None:
+            return
+        told = tell(record)
         if self._access_log is not None:
-            self._access_log.add(record)
+            self._access_log.add(told)
+        if self._tracing is not None and joined is not None:
+            self._tracing.add(told, joined)

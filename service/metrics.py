@@ -161,6 +161,11 @@ class Metrics:
             "Log lines lost because stderr was not read fast enough.",
             registry=self.registry,
         )
+        self.dropped_traces = Counter(
+            "isoserve_dropped_traces_total",
+            "Traces of requests lost because there were more than could be made.",
+            registry=self.registry,
+        )
         for limit in ("images", "seconds", "overload", "bytes", "late"):
             self.shed.labels(limit)
         for outcome in ("loaded", "refused"):

@@ -28,6 +28,16 @@ def test_every_dependency_has_its_reason() -> None:
     )
 
 
+def test_every_package_of_an_extra_for_serving_has_its_reason() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    rows = dict(re.findall(r"^\| `\[(\w+)\]`: ([^|]+) \|", README, re.MULTILINE))
+    assert {name: set(packages.split(", ")) for name, packages in rows.items()} == {
+        name: _names(packages) for name, packages in extras.items() if name not in ("train", "dev")
+    }
+
+
 def test_links_lead_to_files() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
