@@ -13,7 +13,7 @@ import click
 from isoserve.options import options_of
 from models.errors import InputError
 from service.devices import providers_of
-from service.engine import load_model, read_model_bytes
+from service.engine import ModelRefused, load_model, read_model_bytes
 from service.logs import configure_logging
 from service.server import BACKLOG, serve_until_stopped
 from service.settings import ENV_PREFIX, Settings, read_settings
@@ -68,9 +68,11 @@ def _say_where(settings: Settings, listener: socket.socket) -> None:
 def _check_repository(settings: Settings) -> None:
     path = settings.repository
     if path.is_file():
-        load_model(
-            "file", 1, read_model_bytes(path, settings.max_model_bytes), 1, 1, settings.device
-        )
+        try:
+            data = read_model_bytes(path, settings.max_model_bytes)
+            load_model("file", 1, data, 1, 1, settings.device)
+        except ModelRefused as error:
+            raise InputError(f"'{path}' cannot be served: {error}") from error
     elif not path.is_dir():
         raise InputError(
             f"no repository at '{path}': give a folder of NAME/VERSION/model.onnx or a model.onnx"

@@ -85,6 +85,14 @@ def test_what_cannot_be_served_is_one_line_and_exit_code_2(tmp_path: Path) -> No
         assert done.stderr.startswith("isoserve: ")
 
 
+def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no model")
+    done = command("serve", str(text))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"isoserve: '{text}' cannot be served: ")
+
+
 def test_a_single_file_is_served_under_its_cards_name(
     start_server: StartServer, tmp_path: Path
 ) -> None:
