@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -43,7 +44,8 @@ from service.short_way import Connection, ShortExchange, ShortWay
 from service.tokens import Guard, Tokens
 from service.tracing import open_tracing
 
-_PREDICT = PREDICT.encode()
+_OF_QUEUE = {PREDICT.encode(): PREDICT, PREDICT_BATCH.encode(): PREDICT_BATCH}
+"""Paths of requests that come with images for the queue, and their routes' labels."""
 
 
 class Application:
@@ -82,14 +84,21 @@ class Application:
     def refusal(self, head: RequestHead) -> tuple[Problem, str] | None:
         """A refusal by the queue, before the body is read and the application is run."""
         batcher = self.predict.batcher
-        if batcher is None or not head.target.startswith(_PREDICT):
+        path = head.target.partition(b"?")[0]
+        if batcher is None or path not in _OF_QUEUE or head.method != b"POST":
             return None
+        record = RequestRecord(request_id_of(head.headers), "POST", head.headers)
+        if self._guard is not None and batcher.full:
+            scope = {"path": _OF_QUEUE[path], "headers": head.headers}
+            if not self._guard.lets_in(scope):
+                return None  # the application answers, with 401 and not with 429
         refusal = batcher.refusal()
         if refusal is None:
             batcher.let_in()
             return None
-        record = RequestRecord(request_id_of(head.headers), head.method.decode(), head.headers)
-        record.route, record.status, record.reason = PREDICT, refusal.status, refusal.reason
+        record.route, record.status = _OF_QUEUE[path], refusal.status
+        record.reason = refusal.reason
+        record.seconds = perf_counter() - record.started
         self._finish(record)
         return refusal, record.id
 

@@ -97,17 +97,21 @@ class MicroBatcher:
             raise
         self._release(woken)
 
+    @property
+    def full(self) -> bool:
+        """Whether one image more would be refused now."""
+        return bool(self._admission.limit_met(self._depth + self._let_in, 1))
+
     def refusal(self) -> Refused | None:
         """Why one image more would be refused now, if it would be; on the event loop.
 
         A loop that has fallen behind reads many requests before it runs any: those let in
         in this round count as waiting, or all of them would be.
         """
-        waiting = self._depth + self._let_in
-        if self._admission.limit_met(waiting, 1):
+        if self.full:
             try:
                 with self._lock:
-                    self._admission.admit(waiting, 1)
+                    self._admission.admit(self._depth + self._let_in, 1)
             except Refused as refusal:
                 self._metrics.shed.labels(refusal.limit).inc()
                 return refusal

@@ -248,6 +248,42 @@ def test_beyond_the_waiting_time_requests_get_429_at_once_and_the_server_recover
     assert still_serves(impatient)
 
 
+def test_under_overload_a_request_without_a_token_gets_401_and_one_with_it_keeps_its_id(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a-token-of-twenty-two!")
+    allowed = {"Authorization": "Bearer a-token-of-twenty-two!"}
+    flags = ("--queue-seconds", "0.1", "--token-file", str(tokens), "--access-log")
+    guarded = _start_slow(start_server, tmp_path / "models", *flags)
+
+    def ask(number: int) -> httpx.Response:
+        headers = {"X-Request-ID": f"number-{number}", **(allowed if number % 3 else {})}
+        return client.post("/v1/predict", content=RED, headers=headers)
+
+    assert guarded.post("/v1/predict", content=RED, headers=allowed).status_code == 200
+    with httpx.Client(base_url=guarded.url, timeout=30) as client, ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(ask, range(96)))
+    assert {answer.status_code for answer in answers[::3]} == {401}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert {answer.status_code for answer in answers} == {200, 401, 429}
+    for number, answer in enumerate(answers):
+        assert answer.headers["x-request-id"] == f"number-{number}"
+    guarded.wait_until(lambda: sum("(request number-" in line for line in guarded.log) == 96)
+    told = [line for line in guarded.log if " 429 POST /v1/predict " in line]
+    assert len(told) == len(refused)
+    assert all(" queue_full " in line for line in told)
+    text = guarded.get("/metrics").text
+    of_refused = 'isoserve_request_duration_seconds_{}{{route="/v1/predict",status="429"}} '
+    numbers = {
+        part: float(text.split(of_refused.format(part))[1].split("\n")[0])
+        for part in ("count", "sum")
+    }
+    assert numbers["count"] == len(refused)
+    assert numbers["sum"] > 0
+
+
 def test_a_large_photograph_is_served(slow: RunningServer) -> None:
     import numpy as np
 
