@@ -69,27 +69,33 @@ def _overload() -> str:
 
 def _throughput() -> str:
     found = _result("serving_throughput")
+    taken = [network["taken"] for network in found["networks"].values()]
+    runs = "; ".join(
+        f"{name} {each['rounds']} rounds of {each['seconds']} s on {each['date'][:10]}, load "
+        f"average {each['load_average_before']:.1f} beforehand"
+        for name, each in zip(found["networks"], taken, strict=True)
+    )
     lines = [
         "Images a second over those of a bare ONNX Runtime loop of batch 1 on every core in the "
         "same minutes; a 32 × 32 JPEG a request, from `wrk` on the same cores; everything of "
-        f"Isoserve's on. Median of {found['rounds']} rounds of {found['seconds']} s, "
-        f"{found['processor']}, {found['cores']} cores, load average "
-        f"{found['load_average_before']:.1f} beforehand, {found['date'][:10]}; "
-        f"`python -m benchmarks.serving.throughput --rounds {found['rounds']} --seconds "
-        f"{found['seconds']}`, "
-        "[ranges and latencies](benchmarks/results/serving_throughput.md).",
+        f"Isoserve's on. Medians; {found['processor']}, {found['cores']} cores; {runs}; "
+        "`python -m benchmarks.serving.throughput`, "
+        "[ranges and latencies](benchmarks/results/serving_throughput.md). The bare loop in "
+        "batches of 32 bounds what batching can bring.",
         "",
         "| network | server | c = 1 | c = 8 | c = 64 | p99 at 64, ms | memory, MB |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, network in found["networks"].items():
         lines += [_row(name, server, network) for server in network["servers"]]
+        batched = f"{network['batched_ratio']:.2f}"
+        lines.append(f"| {name} | bare, batches of 32 | {batched} | {batched} | {batched} | | |")
     return "\n".join(lines) + "\n"
 
 
 def _row(name: str, server: str, network: Any) -> str:
     loads = network["servers"][server]
-    shown = "**Isoserve**" if server == "isoserve" else server
+    shown = f"**{server.replace('isoserve', 'Isoserve')}**" if "isoserve" in server else server
     cells = [f"{loads[connections]['ratio']:.2f}" for connections in CONNECTIONS]
     cells += [f"{loads['64']['p99_ms']:.0f}", f"{network['memory_mb'][server]:.0f}"]
     return f"| {name} | {shown} | {' | '.join(cells)} |"

@@ -1,18 +1,35 @@
-"""The generator: Debian's ``wrk``, posting one image over and over; what it reports, parsed."""
+"""The generator: Debian's ``wrk``, posting the same bodies over and over; its report, parsed."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 SCRIPT = """
-local file = io.open("{image}", "rb")
+local bodies = {{}}
+for number = 1, {count} do
+  bodies[number] = io.open("{folder}/" .. number, "rb"):read("*a")
+end
 wrk.method = "POST"
 wrk.path = "{path}"
-wrk.body = file:read("*a")
-wrk.headers["Content-Type"] = "image/jpeg"
+wrk.body = bodies[1]
+{headers}
+if #bodies > 1 then
+  local requests, last = {{}}, 0
+  init = function()
+    for number, body in ipairs(bodies) do
+      requests[number] = wrk.format(nil, nil, nil, body)
+    end
+  end
+  request = function()
+    last = last % #requests + 1
+    return requests[last]
+  end
+end
 done = function(summary, latency, requests)
   io.write(string.format("RESULT %d %d %d %d %d %d %f %f %f\\n",
     summary.requests, summary.duration, summary.errors.status, summary.errors.connect,
@@ -23,11 +40,22 @@ end
 
 
 @dataclass(frozen=True)
+class Post:
+    """What is posted, and where."""
+
+    path: str
+    bodies: Sequence[bytes]
+    """In turn."""
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "image/jpeg"})
+
+
+@dataclass(frozen=True)
 class Load:
     """One run of the generator; milliseconds of latency over all answers."""
 
     requests: int
     per_second: float
+    """Answers with a status below 400."""
     p50_ms: float
     p90_ms: float
     p99_ms: float
@@ -38,17 +66,17 @@ class Load:
         return asdict(self)
 
 
-def drive(port: int, path: str, image: Path, connections: int, seconds: int) -> Load:
-    """Post ``image`` to ``path`` in a closed loop over so many connections."""
-    script = image.with_suffix(f".{port}.lua")
-    script.write_text(SCRIPT.replace("{image}", str(image)).replace("{path}", path))
+def drive(port: int, post: Post, connections: int, seconds: int) -> Load:
+    """Post in a closed loop over so many connections."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
-    done = subprocess.run(
-        [*command, "-s", str(script), f"http://127.0.0.1:{port}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        script = _script(post, Path(folder))
+        done = subprocess.run(
+            [*command, "-s", str(script), f"http://127.0.0.1:{port}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     found = re.search(r"RESULT (.*)", done.stdout)
     if found is None:
         raise RuntimeError(f"wrk said nothing of use: {done.stdout} {done.stderr}")
@@ -62,3 +90,14 @@ def drive(port: int, path: str, image: Path, connections: int, seconds: int) -> 
         p99_ms=p99 / 1e3,
         errors=int(sum(errors)),
     )
+
+
+def _script(post: Post, folder: Path) -> Path:
+    for number, body in enumerate(post.bodies, 1):
+        (folder / str(number)).write_bytes(body)
+    headers = "\n".join(f'wrk.headers["{key}"] = "{value}"' for key, value in post.headers.items())
+    script = folder / "post.lua"
+    script.write_text(
+        SCRIPT.format(count=len(post.bodies), folder=folder, path=post.path, headers=headers)
+    )
+    return script

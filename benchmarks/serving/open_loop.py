@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import cast
 
 import uvloop
+
+from benchmarks.serving.load import Post
 
 
 @dataclass
@@ -27,6 +30,8 @@ class Outcome:
     offered: int = 0
     late: list[float] = field(default_factory=list)
     """Seconds from when each request was due to when the generator sent it."""
+    seen: Callable[[int, bytes], None] | None = None
+    """Told the status and body of each answer."""
 
     def quantile_ms(self, status: int, share: float) -> float:
         """Milliseconds within which that share of the answers of a status came."""
@@ -42,18 +47,27 @@ def _quantile_ms(seconds: list[float], share: float) -> float:
     return 1e3 * times[min(len(times) - 1, int(share * len(times)))]
 
 
-def offer(port: int, path: str, body: bytes, rate: float, seconds: float) -> Outcome:
-    """Offer ``rate`` requests a second for so long, and wait for the last answers."""
-    return uvloop.run(_offer(port, path, body, rate, seconds))
+def offer(
+    port: int,
+    post: Post,
+    rate: float,
+    seconds: float,
+    seen: Callable[[int, bytes], None] | None = None,
+) -> Outcome:
+    """Offer ``rate`` requests a second for so long, bodies by chance; wait for the last answers."""
+    return uvloop.run(_offer(port, post, rate, seconds, Outcome(seen=seen)))
 
 
-async def _offer(port: int, path: str, body: bytes, rate: float, seconds: float) -> Outcome:
-    request = (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
+async def _offer(port: int, post: Post, rate: float, seconds: float, outcome: Outcome) -> Outcome:
+    headers = "".join(f"{key}: {value}\r\n" for key, value in post.headers.items())
+    requests = [
+        f"POST {post.path} HTTP/1.1\r\nHost: x\r\n{headers}"
+        f"Content-Length: {len(body)}\r\n\r\n".encode()
+        + body
+        for body in post.bodies
+    ]
     loop = asyncio.get_running_loop()
-    outcome, idle = Outcome(), deque[_Connection]()
+    idle = deque[_Connection]()
     busy: set[_Connection] = set()
     chance = random.Random(0)
     due = perf_counter()
@@ -71,7 +85,7 @@ async def _offer(port: int, path: str, body: bytes, rate: float, seconds: float)
             connection = _Connection(outcome, idle, busy)
             await loop.create_connection(lambda made=connection: made, "127.0.0.1", port)
         outcome.late.append(perf_counter() - due)
-        connection.ask(request, due)
+        connection.ask(chance.choice(requests), due)
         outcome.offered += 1
         due += chance.expovariate(rate)
     while busy and perf_counter() < end + 10:
@@ -110,6 +124,8 @@ class _Connection(asyncio.Protocol):
             return
         status = int(head[9:12])
         self._outcome.statuses[status] += 1
+        if self._outcome.seen:
+            self._outcome.seen(status, body)
         times = self._outcome.seconds.setdefault(status, [])
         times.append(perf_counter() - self._due)
         self._busy.discard(self)

@@ -15,12 +15,12 @@ from typing import Any
 
 import httpx
 
+from benchmarks.serving.images import write_image
 from benchmarks.serving.load import drive
 from benchmarks.serving.networks import WIDTHS, write_network
 from benchmarks.serving.open_loop import Outcome, offer
 from benchmarks.serving.report import RESULTS, circumstances, write_result
 from benchmarks.serving.servers import ISOSERVE, running
-from benchmarks.serving.throughput import write_image
 
 BOUND = 2.0
 """Accepted p99 at overload over the p99 at 0.8 of the capacity."""
@@ -38,13 +38,13 @@ def main() -> None:
         name = list(WIDTHS)[-1]
         model = given.model or write_network(Path(folder) / f"{name}.onnx", WIDTHS[name])
         with running(ISOSERVE, model, image) as server:
-            path, body = ISOSERVE.path, image.read_bytes()
-            drive(server.port, path, image, 8, 1)
-            capacity = drive(server.port, path, image, 64, 4).per_second
-            usual = offer(server.port, path, body, 0.8 * capacity, given.seconds)
-            over = offer(server.port, path, body, given.times * capacity, given.seconds)
+            post = ISOSERVE.post(image.read_bytes())
+            drive(server.port, post, 8, 1)
+            capacity = drive(server.port, post, 64, 4).per_second
+            usual = offer(server.port, post, 0.8 * capacity, given.seconds)
+            over = offer(server.port, post, given.times * capacity, given.seconds)
             with httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as client:
-                healthy = client.post(path, content=body).status_code == 200
+                healthy = client.post(post.path, content=post.bodies[0]).status_code == 200
     result = {
         **circumstances(),
         "network": model.stem,

@@ -13,7 +13,17 @@ from typing import Any
 from service.cores import usable_cores
 
 RESULTS = Path(__file__).parents[1] / "results"
-PACKAGES = ("onnxruntime", "numpy", "uvicorn", "uvloop", "httptools", "mosec", "litserve")
+PACKAGES = (
+    "onnxruntime",
+    "numpy",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "mosec",
+    "litserve",
+    "bentoml",
+    "nvidia-pytriton",
+)
 
 
 def circumstances() -> dict[str, Any]:

@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
+from benchmarks.serving.load import Post
 from service.cores import usable_cores
 
 START_SECONDS = 40
+
+
+def as_it_is(image: bytes) -> tuple[dict[str, str], bytes]:
+    """The file as the body."""
+    return {"Content-Type": "image/jpeg"}, image
+
+
+def in_base64(image: bytes) -> tuple[dict[str, str], bytes]:
+    """``{"images": [...]}``, for servers that take JSON only."""
+    text = base64.b64encode(image).decode()
+    return {"Content-Type": "application/json"}, json.dumps({"images": [text]}).encode()
+
+
+def in_a_tensor(image: bytes) -> tuple[dict[str, str], bytes]:
+    """The inference protocol's binary form: the file as a BYTES tensor of one element."""
+    element = len(image).to_bytes(4, "little") + image
+    tensor = {"name": "IMAGE", "datatype": "BYTES", "shape": [1, 1]}
+    tensor["parameters"] = {"binary_data_size": len(element)}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    return {"Content-Type": "application/octet-stream", **headers}, head + element
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A server to be measured.
 
-    ``module``: what ``python -m`` runs; ``flags``: may hold {model} and {port}; ``needs``: the
-    package without which it is left out.
+    ``module``: what ``python -m`` runs; ``flags``: may hold {model}, {port} and {cores};
+    ``needs``: the package without which it is left out; ``request``: headers and body for an image.
     """
 
     name: str
@@ -34,6 +58,12 @@ class Candidate:
     path: str
     flags: tuple[str, ...] = ()
     needs: str = "fastapi"
+    request: Callable[[bytes], tuple[dict[str, str], bytes]] = as_it_is
+
+    def post(self, *images: bytes) -> Post:
+        """The images as requests of this server's own form, all under the first's headers."""
+        formed = [self.request(image) for image in images]
+        return Post(self.path, [body for _, body in formed], formed[0][0])
 
     @property
     def available(self) -> bool:
@@ -43,6 +73,12 @@ class Candidate:
 
 ISOSERVE = Candidate(
     "isoserve", "isoserve", "/v1/predict", ("serve", "{model}", "--port", "{port}")
+)
+ISOSERVE_WORKERS = Candidate(
+    "isoserve, a worker a core",
+    "isoserve",
+    "/v1/predict",
+    (*ISOSERVE.flags, "--workers", "{cores}"),
 )
 RIVALS = (
     Candidate("plain FastAPI", "benchmarks.serving.rivals.fastapi_plain", "/predict"),
@@ -54,7 +90,25 @@ RIVALS = (
         needs="mosec",
     ),
     Candidate(
-        "LitServe", "benchmarks.serving.rivals.litserve_batched", "/predict", needs="litserve"
+        "LitServe",
+        "benchmarks.serving.rivals.litserve_batched",
+        "/predict",
+        needs="litserve",
+        request=in_base64,
+    ),
+    Candidate(
+        "BentoML",
+        "benchmarks.serving.rivals.bentoml_batched",
+        "/predict",
+        needs="bentoml",
+        request=in_base64,
+    ),
+    Candidate(
+        "Triton",
+        "benchmarks.serving.rivals.triton_python",
+        "/v2/models/verdict/infer",
+        needs="pytriton",
+        request=in_a_tensor,
     ),
 )
 
@@ -71,6 +125,12 @@ class Running:
         """Resident memory of the process and its children, proportional, in MB."""
         return sum(_proportional_kb(pid) for pid in _family(self.process.pid)) / 1024
 
+    def descriptors(self) -> int:
+        """Open descriptors of the process and its children."""
+        return sum(
+            len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in _family(self.process.pid)
+        )
+
 
 @contextmanager
 def running(candidate: Candidate, model: Path, image: Path, *flags: str) -> Iterator[Running]:
@@ -78,7 +138,7 @@ def running(candidate: Candidate, model: Path, image: Path, *flags: str) -> Iter
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    given = [flag.format(model=model, port=port) for flag in candidate.flags]
+    given = [flag.format(model=model, port=port, cores=usable_cores()) for flag in candidate.flags]
     environment = {
         **os.environ,
         "MODEL": str(model),
@@ -94,7 +154,7 @@ def running(candidate: Candidate, model: Path, image: Path, *flags: str) -> Iter
         process_group=0,
     )
     try:
-        _wait_until_it_answers(f"http://127.0.0.1:{port}{candidate.path}", image, process)
+        _wait_until_it_answers(port, candidate.post(image.read_bytes()), process)
         yield Running(candidate, port, process)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -105,13 +165,15 @@ def running(candidate: Candidate, model: Path, image: Path, *flags: str) -> Iter
             process.wait()
 
 
-def _wait_until_it_answers(url: str, image: Path, process: subprocess.Popen[bytes]) -> None:
-    body, deadline = image.read_bytes(), time.monotonic() + START_SECONDS
-    headers = {"Content-Type": "image/jpeg"}
+def _wait_until_it_answers(port: int, post: Post, process: subprocess.Popen[bytes]) -> None:
+    url, deadline = f"http://127.0.0.1:{port}{post.path}", time.monotonic() + START_SECONDS
     with httpx.Client() as client:
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                if client.post(url, content=body, headers=headers).status_code == 200:
+                if (
+                    client.post(url, content=post.bodies[0], headers=post.headers).status_code
+                    == 200
+                ):
                     return
             except httpx.TransportError:
                 pass

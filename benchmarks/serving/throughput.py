@@ -4,7 +4,8 @@
 
 Every round runs the bare loop and then each server at 1, 8 and 64 connections, so that whatever
 else the machine does falls on all alike; the ratio is taken within the round. Writes
-``serving_throughput.json``, ``.md`` and ``.png`` into ``benchmarks/results``.
+``serving_throughput.json``, ``.md`` and ``.png`` into ``benchmarks/results``; with ``--only`` the
+other networks' entries stay, with the circumstances of their own run.
 """
 
 from __future__ import annotations
@@ -19,13 +20,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from benchmarks.serving.bare import BATCH
+from benchmarks.serving.images import write_image
 from benchmarks.serving.load import drive
 from benchmarks.serving.networks import WIDTHS, write_network
 from benchmarks.serving.report import RESULTS, circumstances, write_result
-from benchmarks.serving.servers import ISOSERVE, RIVALS, Running, running
+from benchmarks.serving.servers import (
+    ISOSERVE,
+    ISOSERVE_WORKERS,
+    RIVALS,
+    Candidate,
+    Running,
+    running,
+)
 
 CONNECTIONS = (1, 8, 64)
 
@@ -37,6 +44,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model.onnx beside the untrained networks")
     parser.add_argument("--only", default="", help="networks, with commas between them")
     parser.add_argument("--no-rivals", action="store_true")
+    parser.add_argument("--leave-out", default="", help="rivals, with commas between them")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -48,39 +56,38 @@ def main() -> None:
         if given.model:
             models[given.model.parent.parent.name or "given"] = given.model
         chosen = given.only.split(",") if given.only else list(models)
-        rivals = [] if given.no_rivals else [rival for rival in RIVALS if rival.available]
-        result = {
-            **circumstances(),
-            "rounds": given.rounds,
-            "seconds": given.seconds,
-            "networks": {name: _measure(models[name], image, rivals, given) for name in chosen},
-        }
-    write_result(given.out, "serving_throughput", result, _markdown(result))
-    _plot(result, given.out / "serving_throughput.png")
+        left_out = given.leave_out.split(",")
+        rivals = [] if given.no_rivals else [each for each in RIVALS if each.available]
+        rivals = [each for each in rivals if each.name not in left_out]
+        networks = _taken_before(given.out)
+        for name in chosen:
+            taken = {**circumstances(), "rounds": given.rounds, "seconds": given.seconds}
+            networks[name] = {"taken": taken, **_measure(models[name], image, rivals, given)}
+    result = {**circumstances(), "networks": networks}
+    write_result(given.out, "serving_throughput", result, _markdown(networks))
+    _plot(networks, given.out / "serving_throughput.png")
 
 
-def write_image(path: Path, side: int = 32, quality: int = 90) -> Path:
-    """A JPEG of smooth noise, about 1 KB at side 32."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (side // 4, side // 4, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(
-        path, "JPEG", quality=quality
-    )
-    return path
+def _taken_before(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / "serving_throughput.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return {name: entry for name, entry in found["networks"].items() if "taken" in entry}
 
 
-def _measure(model: Path, image: Path, rivals: list[Any], given: argparse.Namespace) -> Any:
+def _measure(model: Path, image: Path, rivals: list[Candidate], given: argparse.Namespace) -> Any:
     rounds = []
     with ExitStack() as stack:
-        servers, absent = [stack.enter_context(running(ISOSERVE, model, image))], []
-        for rival in rivals:
+        servers, absent = [], []
+        for candidate in (ISOSERVE, ISOSERVE_WORKERS, *rivals):
             try:
-                servers.append(stack.enter_context(running(rival, model, image)))
+                servers.append(stack.enter_context(running(candidate, model, image)))
             except RuntimeError as error:
                 print(f"left out: {error}", flush=True)
-                absent.append(rival.name)
+                absent.append(candidate.name)
         for server in servers:
-            drive(server.port, server.candidate.path, image, 8, 1)  # warm
+            drive(server.port, server.candidate.post(image.read_bytes()), 8, 1)  # warm
         for number in range(given.rounds):
             rounds.append(_round(servers, model, image, given.seconds))
             print(f"{model.stem} round {number + 1}: {json.dumps(rounds[-1])}", flush=True)
@@ -88,6 +95,7 @@ def _measure(model: Path, image: Path, rivals: list[Any], given: argparse.Namesp
     names = [server.candidate.name for server in servers]
     return {
         "bare_images_per_second": median(r["bare"]["images_per_second"] for r in rounds),
+        "batched_ratio": median(r["bare"]["batched_ratio"] for r in rounds),
         "bare_decode_and_run_ms": median(r["bare"]["decode_and_run_ms"] for r in rounds),
         "memory_mb": memory,
         "did_not_start": absent,
@@ -101,10 +109,12 @@ def _round(servers: list[Running], model: Path, image: Path, seconds: int) -> di
     measured: dict[str, Any] = {server.candidate.name: {} for server in servers}
     for connections in CONNECTIONS:
         for server in servers:
-            load = drive(server.port, server.candidate.path, image, connections, seconds)
+            post = server.candidate.post(image.read_bytes())
+            load = drive(server.port, post, connections, seconds)
             measured[server.candidate.name][str(connections)] = load.as_dict()
     after = _bare(model, image, seconds / 2)
     bare = {key: (before[key] + after[key]) / 2 for key in before}
+    bare["batched_ratio"] = bare["batched_images_per_second"] / bare["images_per_second"]
     for loads in measured.values():
         for load in loads.values():
             load["ratio"] = load["per_second"] / bare["images_per_second"]
@@ -138,18 +148,18 @@ def _summary(rounds: list[Any]) -> dict[str, Any]:
     return summary
 
 
-def _markdown(result: dict[str, Any]) -> str:
+def _markdown(networks: dict[str, Any]) -> str:
     lines = [
         "# Serving, against the bare network",
         "",
-        f"`python -m benchmarks.serving.throughput --rounds {result['rounds']} --seconds "
-        f"{result['seconds']}`: images a second over those of a bare ONNX Runtime loop of batch 1 "
-        "on every core in the same round (its pixels decoded beforehand); a closed loop of `wrk` "
-        "on the same cores, one 32 x 32 JPEG a request. Median of the rounds, least and greatest "
-        "behind it.",
+        "`python -m benchmarks.serving.throughput`: images a second over those of a bare ONNX "
+        "Runtime loop of batch 1 on every core in the same round (its pixels decoded beforehand); "
+        "a closed loop of `wrk` on the same cores, one 32 x 32 JPEG a request. Median of the "
+        "rounds, least and greatest behind it. The last row is the bare loop in batches of "
+        f"{BATCH}: what batching could bring here at most.",
         "",
     ]
-    for name, network in result["networks"].items():
+    for name, network in networks.items():
         lines += [
             f"## {name}: bare {network['bare_images_per_second']:.0f} images/s, decode + one run "
             f"{network['bare_decode_and_run_ms']:.2f} ms",
@@ -167,19 +177,28 @@ def _markdown(result: dict[str, Any]) -> str:
             errors = sum(load["errors"] for load in loads.values())
             cells += [str(errors), f"{network['memory_mb'][server]:.0f}"]
             lines.append(f"| {server} | {' | '.join(cells)} |")
+        batched = f"{network['batched_ratio']:.2f}"
+        lines.append(
+            f"| bare, batches of {BATCH} | {batched} | {batched} | {batched} |  |  |  |  |  |"
+        )
         if network["did_not_start"]:
             lines += ["", f"Installed, but did not start: {', '.join(network['did_not_start'])}."]
+        taken = network["taken"]
+        lines += [
+            "",
+            f"{taken['rounds']} rounds of {taken['seconds']} s; {taken['date']}, load average "
+            f"{taken['load_average_before']} beforehand.",
+        ]
         lines.append("")
     return "\n".join(lines)
 
 
-def _plot(result: dict[str, Any], path: Path) -> None:
+def _plot(networks: dict[str, Any], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    networks = result["networks"]
     figure, rows = plt.subplots(
         2, len(networks), figsize=(5 * len(networks), 7), squeeze=False, layout="constrained"
     )
@@ -190,6 +209,13 @@ def _plot(result: dict[str, Any], path: Path) -> None:
             p99s = [load["p99_ms"] for load in loads.values()]
             rows[1][column].plot(range(len(loads)), p99s, marker="o", label=server)
         rows[0][column].axhline(1.0, color="gray", linewidth=1, linestyle="--")
+        rows[0][column].axhline(
+            network["batched_ratio"],
+            color="black",
+            linewidth=1,
+            linestyle=":",
+            label=f"bare, batches of {BATCH}",
+        )
         rows[0][column].set(title=name, ylabel="images/s over the bare loop's", ylim=(0, None))
         rows[1][column].set(ylabel="p99, ms", yscale="log", xlabel="connections")
         for row in rows:
