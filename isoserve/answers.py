@@ -114,7 +114,7 @@ class ModelVersion:
 
     version: int
     state: str
-    """available, serving, refused or unloaded."""
+    """available, serving, shadow, refused or unloaded."""
     reason: str
     detail: str
     since: datetime

@@ -40,6 +40,7 @@ from service.routes.models import model_routes
 from service.routes.pages import page_routes
 from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
 from service.settings import Settings
+from service.shadow import ShadowLane
 from service.short_way import Connection, ShortExchange, ShortWay
 from service.tokens import Guard, Tokens
 from service.tracing import open_tracing
@@ -163,6 +164,10 @@ class Application:
         self.predict.batcher = batcher
         if self.review is not None:
             batcher.keeper = self.review.keeper()
+        if settings.shadow:
+            batcher.shadow = ShadowLane(
+                self.repository.shadow_of, self.image_limits, settings.alpha, settings.max_batch
+            )
         self.repository.start()
         # A worker that returns shares the socket with others, which have models to answer with.
         while settings.workers > 1 and not self.repository.scanned:
@@ -175,6 +180,8 @@ class Application:
             await asyncio.to_thread(batcher.close)
             if batcher.keeper is not None:
                 await asyncio.to_thread(batcher.keeper.close)
+            if batcher.shadow is not None:
+                await asyncio.to_thread(batcher.shadow.close)
             if self._tracing is not None:
                 await asyncio.to_thread(self._tracing.close)
 

@@ -19,6 +19,7 @@ from service.problems import Problem
 
 if TYPE_CHECKING:
     from service.review.keeper import Keeper
+    from service.shadow import ShadowLane
 
 log = logging.getLogger("isoserve.batch")
 
@@ -35,6 +36,7 @@ class BatchRunner:
 
     def __init__(self, image_limits: ImageLimits, metrics: Metrics, admission: Admission) -> None:
         self.keeper: Keeper | None = None
+        self.shadow: ShadowLane | None = None
         self._image_limits = image_limits
         self._metrics = metrics
         self._admission = admission
@@ -117,3 +119,5 @@ class BatchRunner:
         ready[0].served.series.count(outputs, ready)
         if self.keeper is not None:
             self.keeper.consider(ready, outputs)
+        if self.shadow is not None:
+            self.shadow.consider(ready, pixels, outputs)

@@ -27,6 +27,7 @@ from service.versions import Served
 
 if TYPE_CHECKING:
     from service.review.keeper import Keeper
+    from service.shadow import ShadowLane
 
 INLINE_SECONDS = 0.001
 """An image that comes while all is idle, and takes less, is answered on the event loop itself: the
@@ -73,6 +74,15 @@ class MicroBatcher:
     @keeper.setter
     def keeper(self, keeper: Keeper | None) -> None:
         self._runner.keeper = keeper
+
+    @property
+    def shadow(self) -> ShadowLane | None:
+        """Is offered each batch, with its pixels, once it has been answered."""
+        return self._runner.shadow
+
+    @shadow.setter
+    def shadow(self, shadow: ShadowLane | None) -> None:
+        self._runner.shadow = shadow
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, all or none.

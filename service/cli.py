@@ -68,6 +68,8 @@ def _say_where(settings: Settings, listener: socket.socket) -> None:
 def _check_repository(settings: Settings) -> None:
     path = settings.repository
     if path.is_file():
+        if settings.shadow:
+            raise InputError(f"--shadow needs a repository with versions; '{path}' is one file")
         try:
             data = read_model_bytes(path, settings.max_model_bytes)
             load_model("file", 1, data, 1, 1, settings.device)

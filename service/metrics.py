@@ -156,6 +156,24 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        of_shadow = ("model", "shadow_version")
+        self.shadow_images = self._counter(
+            "shadow_images",
+            "Images that a shadow was compared on, by agreement of class and who rejected.",
+            *("shadow_version", "class_agrees", "rejected"),
+        )
+        self.shadow_dropped = Counter(
+            "isoserve_shadow_dropped_total",
+            "Images of a shadow's share that it was not compared on, by reason.",
+            (*of_shadow, "reason"),
+            registry=self.registry,
+        )
+        self.shadow_failures = Counter(
+            "isoserve_shadow_failures_total",
+            "Images that a shadow failed on.",
+            of_shadow,
+            registry=self.registry,
+        )
         self.dropped_log_lines = Counter(
             "isoserve_dropped_log_lines_total",
             "Log lines lost because stderr was not read fast enough.",

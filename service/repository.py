@@ -3,7 +3,8 @@
 The highest version that loads serves. A new one is loaded and warmed up beside it and then takes
 its place for the requests that come after; requests already queued keep the version they were
 given. A version that does not load is reported and the one before serves on; when the serving
-version is removed, or is unloaded by request, the next lower one returns.
+version is removed, or is unloaded by request, the next lower one returns. The version that the
+settings name as a model's shadow is loaded beside it and never answers.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ import logging
 import threading
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from models.card import ModelName
 from service.engine import Model, ModelRefused, load_model, read_model_bytes
 from service.metrics import Metrics
 from service.problems import Problem
 from service.settings import Settings
-from service.versions import Fingerprint, ModelRecord, Served, VersionRecord
+from service.shadow import Shadow, ShadowCounts
+from service.versions import (
+    ModelRecord,
+    Served,
+    State,
+    VersionRecord,
+    fingerprint_of,
+    is_model_name,
+    is_version,
+)
 
 log = logging.getLogger("isoserve.repository")
 
@@ -42,6 +49,7 @@ class Repository:
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="repository", daemon=True)
         self._single_file_name = ""
+        self.shadows = settings.shadows
         self.models: dict[str, ModelRecord] = {}
         self.scanned = False
 
@@ -94,6 +102,11 @@ class Repository:
         if record is None:
             raise Problem(404, "no_such_model", f"no model is called '{name[:64]}'")
         return record
+
+    def shadow_of(self, name: str) -> Shadow | None:
+        """A model's shadow, once it is in memory."""
+        record = self.models.get(name)
+        return None if record is None else record.shadow
 
     def load(self, name: str, version: int | None = None) -> None:
         """Try again what was refused or unloaded: one version, or all of the model's.
@@ -172,12 +185,12 @@ class Repository:
             return {self._name_of_file(): {1: self._root}}
         found: dict[str, dict[int, Path]] = {}
         for folder in self._root.iterdir():
-            if not _is_model_name(folder.name) or not folder.is_dir():
+            if not is_model_name(folder.name) or not folder.is_dir():
                 continue
             versions = {
                 int(path.name): path / MODEL_FILE
                 for path in folder.iterdir()
-                if _is_version(path.name) and path.is_dir()
+                if is_version(path.name) and path.is_dir()
             }
             if versions:
                 found[folder.name] = versions
@@ -195,7 +208,7 @@ class Repository:
         return self._single_file_name
 
     def _refresh(self, record: ModelRecord, files: dict[int, Path]) -> None:
-        """Find the highest version that loads and let it answer."""
+        """Find the highest version that loads and let it answer; see to the shadow beside it."""
         for version in [*record.versions]:
             if version not in files:
                 del record.versions[version]
@@ -203,7 +216,10 @@ class Repository:
             record.versions.setdefault(version, VersionRecord(version))
         chosen = None
         for version in sorted(files, reverse=True):
-            if self._try(record, record.versions[version], files[version]):
+            known = record.versions[version]
+            if self._role(record, version) == "serving" and self._try(
+                record, known, files[version]
+            ):
                 chosen = version
                 break
         if chosen is None:
@@ -211,14 +227,31 @@ class Repository:
         for version, known in record.versions.items():
             if known.state == "serving" and version != chosen:
                 known.becomes("available")
+        self._refresh_shadow(record, files)
+
+    def _refresh_shadow(self, record: ModelRecord, files: dict[int, Path]) -> None:
+        shadow = self.shadows.get(record.name)
+        if shadow is None:
+            return
+        path = files.get(shadow.version)
+        if path is None or not self._try(record, record.versions[shadow.version], path):
+            record.shadow = None
+        elif record.shadow is not None and record.served is not None:
+            record.shadow.counts.beside(record.served.model.version)
+
+    def _role(self, record: ModelRecord, version: int) -> State:
+        """What the version is when it is in memory."""
+        shadow = self.shadows.get(record.name)
+        return "serving" if shadow is None or version != shadow.version else "shadow"
 
     def _try(self, record: ModelRecord, known: VersionRecord, path: Path) -> bool:
-        """Whether this version answers now, loading it if it has to."""
+        """Whether this version is in its role now, loading it if it has to."""
         if known.state == "unloaded":
             return False
-        fingerprint = _fingerprint(path)
-        if fingerprint == known.fingerprint and known.state in ("serving", "refused"):
-            return known.state == "serving"
+        role = self._role(record, known.version)
+        fingerprint = fingerprint_of(path)
+        if fingerprint == known.fingerprint and known.state in (role, "refused"):
+            return known.state == role
         known.fingerprint = fingerprint
         try:
             data = read_model_bytes(path, self._settings.max_model_bytes)
@@ -226,22 +259,26 @@ class Repository:
                 record.name,
                 known.version,
                 data,
-                self._slots,
+                self._slots if role == "serving" else 1,
                 self._settings.max_batch,
                 self._settings.device,
             )
         except ModelRefused as error:
             self._metrics.model_loads.labels("refused").inc()
             log.error("%s version %d refused: %s", record.name, known.version, error)
-            # A serving version whose file was overwritten with a bad one stays in memory.
-            serving = known.state == "serving"
-            known.becomes("serving" if serving else "refused", error.reason, str(error))
-            return serving
+            # A version in its role whose file was overwritten with a bad one stays in memory.
+            stays = known.state == role
+            known.becomes(role if stays else "refused", error.reason, str(error))
+            return stays
         known.card, known.sha256 = model.card, model.sha256
         self._metrics.model_loads.labels("loaded").inc()
-        self._serve(record, model)
-        known.becomes("serving")
-        log.info("%s version %d serves (%s)", record.name, known.version, model.sha256[:12])
+        if role == "serving":
+            self._serve(record, model)
+        else:
+            counts = ShadowCounts(self._metrics, record.name, known.version)
+            record.shadow = Shadow(model, self.shadows[record.name].share, counts)
+        known.becomes(role)
+        log.info("%s version %d is %s (%s)", record.name, known.version, role, model.sha256[:12])
         return True
 
     def _serve(self, record: ModelRecord, model: Model | None) -> None:
@@ -256,26 +293,3 @@ class Repository:
             if model is None
             else Served(model, self._metrics.model_serves(model, self._settings.alpha))
         )
-
-
-def _fingerprint(path: Path) -> Fingerprint | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and name == str(int(name)) and len(name) <= 18
-
-
-def _is_model_name(name: str) -> bool:
-    try:
-        _MODEL_NAME.validate_python(name)
-    except ValidationError:
-        return False
-    return True
-
-
-_MODEL_NAME: TypeAdapter[str] = TypeAdapter(ModelName)

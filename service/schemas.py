@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.card import ModelCard
+from service.shadow import Dropped, Rejected
 from service.versions import State
 
 
@@ -94,6 +95,18 @@ class BatchAnswer(_Document):
     results: list[Verdict | ProblemDocument]
 
 
+class ComparisonDocument(_Document):
+    """A shadow beside the version that answers; counts are of this process since it was loaded."""
+
+    share: float = Field(description="Part of the images that the shadow sees.")
+    live_version: int | None = Field(description="The version that answers, if one does.")
+    images: int = Field(description="Images that both judged.")
+    class_agrees: int = Field(description="Those of them that both call by the same class.")
+    rejected: dict[Rejected, int] = Field(description="Images by which of the two rejected them.")
+    dropped: dict[Dropped, int] = Field(description="Images that it did not see, by reason.")
+    failed: int = Field(description="Images that it failed on.")
+
+
 class VersionDocument(_Document):
     """One version of a model, as the repository knows it."""
 
@@ -104,6 +117,10 @@ class VersionDocument(_Document):
     since: datetime = Field(description="When it entered this state.")
     sha256: str = Field(description="Of the file; empty until it has been loaded.")
     card: ModelCard | None = Field(description="What the file says of itself.")
+    shadow: bool = Field(description="Whether the settings name it as the model's shadow.")
+    comparison: ComparisonDocument | None = Field(
+        description="How it compares; null unless it is a shadow in memory."
+    )
 
 
 class ModelDocument(_Document):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from isoserve.options import flag
@@ -17,6 +17,7 @@ from models.errors import InputError
 from service.devices import Device
 from service.images import ImageLimits
 from service.logs import LogFormat
+from service.shadow import NamedShadow, shadows_of
 
 ENV_PREFIX = "ISOSERVE_"
 
@@ -47,6 +48,12 @@ class Settings(BaseSettings):
         DEFAULT_ALPHA,
         description="An image is out-of-distribution where its p-value is at most this; about "
         "this share of in-distribution images is rejected.",
+    )
+    shadow: str = Field(
+        "",
+        description="Versions that see a share of the images their models answer and are only "
+        "compared, never answer: MODEL:VERSION or MODEL:VERSION:SHARE, with commas between them; "
+        "without SHARE a tenth.",
     )
     management: bool = Field(
         False, description="Let clients load and unload models over the network."
@@ -173,6 +180,17 @@ class Settings(BaseSettings):
             max_bytes=self.max_image_bytes,
             max_jpeg_scans=self.max_jpeg_scans,
         )
+
+    @property
+    def shadows(self) -> dict[str, NamedShadow]:
+        """The named shadows, by model."""
+        return shadows_of(self.shadow)
+
+    @field_validator("shadow")
+    @classmethod
+    def _names_shadows(cls, text: str) -> str:
+        shadows_of(text)
+        return text
 
     @model_validator(mode="after")
     def _agree_with_each_other(self) -> Self:

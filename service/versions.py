@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
-from models.card import ModelCard
+from pydantic import TypeAdapter, ValidationError
+
+from models.card import ModelCard, ModelName
 from service.engine import Model
 from service.metrics import ModelSeries
+from service.shadow import Shadow
 
-State = Literal["available", "serving", "refused", "unloaded"]
-"""On disk but not tried or not needed · answers · does not load · taken out by request."""
+State = Literal["available", "serving", "shadow", "refused", "unloaded"]
+"""On disk but not tried or not needed · answers · is in memory and only compared · does not load ·
+taken out by request."""
 
 Fingerprint = tuple[int, int, int]
 """Inode, size and modification time: another file is another fingerprint."""
@@ -46,8 +51,35 @@ class VersionRecord:
 
 @dataclass(slots=True)
 class ModelRecord:
-    """One model's versions, by number, and the one that answers."""
+    """One model's versions, by number, the one that answers and the one it is compared with."""
 
     name: str
     versions: dict[int, VersionRecord] = field(default_factory=dict)
     served: Served | None = None
+    shadow: Shadow | None = None
+
+
+def fingerprint_of(path: Path) -> Fingerprint | None:
+    """Of the file as it is now; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def is_version(name: str) -> bool:
+    """Whether a folder of this name is a version."""
+    return name.isascii() and name.isdigit() and name == str(int(name)) and len(name) <= 18
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a folder of this name is a model."""
+    try:
+        _MODEL_NAME.validate_python(name)
+    except ValidationError:
+        return False
+    return True
+
+
+_MODEL_NAME: TypeAdapter[str] = TypeAdapter(ModelName)

@@ -3,10 +3,11 @@
     python deploy/grafana/draw_dashboards.py [--phase-seconds 75] [--models FOLDER] [--to FOLDER]
 
 Starts ``isoserve serve``, a real Prometheus and deploy/traffic.py on this machine: usual images,
-fog, usual images, foreign ones, a phase each; beside them broken images, bursts, and a version that
-is refused. Windows of the rules are 15 times as short as in earnest, so that five minutes show what
-else takes over an hour. Writes dashboard_model.png and dashboard_service.png; a panel whose query
-finds nothing fails it. Needs Debian's ``prometheus`` and the ``train`` extra (matplotlib).
+fog, usual images, foreign ones, a phase each; beside them broken images, bursts, a version that is
+refused, and a shadow: a copy of the model under the next version, which so agrees always. Windows
+of the rules are 15 times as short as in earnest, so that five minutes show what else takes over an
+hour. Writes dashboard_model.png and dashboard_service.png; a panel whose query finds nothing fails
+it. Needs Debian's ``prometheus`` and the ``train`` extra (matplotlib).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(given.models, folder / "models")
-        with served(folder) as url:
+        with served(folder, shadows(folder / "models")) as url:
             prometheus = LivePrometheus(folder, url.removeprefix("http://"), HASTE)
             yesterday(prometheus, url)
             with prometheus, disturbed(url, folder / "models"):
@@ -106,10 +107,21 @@ def _has_a_number(series: dict[str, Any]) -> bool:
     return any(float(text) == float(text) for _, text in samples)
 
 
+def shadows(models: Path) -> str:
+    """Give each model a copy of its highest version as a shadow; the setting that names them."""
+    named = []
+    for model in sorted(models.iterdir()):
+        highest = max(int(version.name) for version in model.iterdir())
+        shutil.copytree(model / str(highest), model / str(highest + 1))
+        named.append(f"{model.name}:{highest + 1}:1")
+    return ",".join(named)
+
+
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The real service on the models in a folder; its address."""
+def served(folder: Path, shadow: str) -> Iterator[str]:
+    """The real service on the models in a folder, with these shadows; its address."""
     command = [sys.executable, "-m", "isoserve", "serve", str(folder / "models"), "--port", "0"]
+    command += ["--shadow", shadow]
     with (folder / "served").open("w") as said:
         process = subprocess.Popen(command, stderr=said, cwd=ROOT)
     try:

@@ -134,6 +134,33 @@ def versions() -> Panel:
     )
 
 
+def shadow() -> Panel:
+    seen = f"isoserve_shadow_images_total{{{OF_MODEL}}}"
+    agreeing = f'isoserve_shadow_images_total{{{OF_MODEL}, class_agrees="true"}}'
+    of_pair = "sum by (model, version, shadow_version)"
+    named = "{{model}} v{{version}} and v{{shadow_version}}"
+    return lines(
+        "Shadow agreement",
+        "Part of the images seen by a shadow that it calls by the live version's class, and the "
+        "parts that only one of the two rejects. Agreement that holds over all of a day's traffic "
+        "is what a promotion rests on; without a shadow there is nothing here.",
+        "percentunit",
+        Query(
+            f"{of_pair} (rate({agreeing}{RATE})) / ({of_pair} (rate({seen}{RATE})) > 0)",
+            f"{named} same class",
+        ),
+        *(
+            Query(
+                f"{of_pair} (rate(isoserve_shadow_images_total{{{OF_MODEL},"
+                f' rejected="{who}"}}{RATE})) / ({of_pair} (rate({seen}{RATE})) > 0)',
+                f"{named} rejected by the {who} one alone",
+            )
+            for who in ("live", "shadow")
+        ),
+        defaults={"min": 0, "max": 1},
+    )
+
+
 def document() -> Panel:
     """The dashboard."""
     counts = f"isoserve:images:count{{{OF_WINDOW}}}"
@@ -243,7 +270,7 @@ def document() -> Panel:
                 (8, [(14, rejected_share()), (10, p_values())]),
                 (8, [(8, by_class()), (8, scores), (8, quantiles)]),
                 (7, [(8, drift()), (8, stability), (8, class_mix())]),
-                (6, [(8, versions()), (8, by_version), (8, invalid)]),
+                (6, [(6, versions()), (6, by_version), (6, invalid), (6, shadow())]),
             ]
         ),
         variables=["job", "model", "version"],

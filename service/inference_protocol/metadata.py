@@ -23,6 +23,7 @@ PER_CLASS = ("probabilities", "distances")
 STATES: dict[State, str] = {
     "available": "UNAVAILABLE",
     "serving": "READY",
+    "shadow": "UNAVAILABLE",
     "refused": "UNAVAILABLE",
     "unloaded": "UNAVAILABLE",
 }

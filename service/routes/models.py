@@ -8,7 +8,15 @@ from service.exposition import OPENMETRICS_TYPE, PLAIN_TYPE, takes_openmetrics
 from service.metrics import Metrics
 from service.problems import Problem
 from service.repository import Repository
-from service.schemas import Health, ModelDocument, ModelList, ProblemDocument, VersionDocument
+from service.schemas import (
+    ComparisonDocument,
+    Health,
+    ModelDocument,
+    ModelList,
+    ProblemDocument,
+    VersionDocument,
+)
+from service.shadow import DROPPED, REJECTED
 from service.versions import ModelRecord
 
 
@@ -18,7 +26,9 @@ def model_routes(repository: Repository, metrics: Metrics) -> APIRouter:
 
     @router.get("/v1/models", tags=["models"], summary="Every model and its versions")
     async def list_models() -> ModelList:
-        return ModelList(models=[_document(repository.models[name]) for name in _names()])
+        return ModelList(
+            models=[_document(repository, repository.models[name]) for name in _names()]
+        )
 
     @router.get(
         "/v1/models/{name}",
@@ -27,7 +37,7 @@ def model_routes(repository: Repository, metrics: Metrics) -> APIRouter:
         responses={404: {"model": ProblemDocument}},
     )
     async def get_model(name: str) -> ModelDocument:
-        return _document(repository.find(name))
+        return _document(repository, repository.find(name))
 
     @router.get("/healthz/live", tags=["health"], summary="The process answers")
     async def live() -> Health:
@@ -63,8 +73,9 @@ def model_routes(repository: Repository, metrics: Metrics) -> APIRouter:
     return router
 
 
-def _document(record: ModelRecord) -> ModelDocument:
+def _document(repository: Repository, record: ModelRecord) -> ModelDocument:
     served = record.served
+    named = repository.shadows.get(record.name)
     return ModelDocument(
         name=record.name,
         serving=served.model.version if served else None,
@@ -77,9 +88,30 @@ def _document(record: ModelRecord) -> ModelDocument:
                 since=known.since,
                 sha256=known.sha256,
                 card=known.card,
+                shadow=named is not None and known.version == named.version,
+                comparison=_comparison(record) if known.state == "shadow" else None,
             )
             for known in sorted(
                 [*record.versions.values()], key=lambda known: known.version, reverse=True
             )
         ],
+    )
+
+
+def _comparison(record: ModelRecord) -> ComparisonDocument | None:
+    served, shadow = record.served, record.shadow
+    if shadow is None:
+        return None
+    version = served.model.version if served else None
+    images = shadow.counts.beside(version).images if version is not None else {}
+    return ComparisonDocument(
+        share=shadow.share,
+        live_version=version,
+        images=sum(images.values()),
+        class_agrees=sum(images.get((True, who), 0) for who in REJECTED),
+        rejected={
+            who: images.get((True, who), 0) + images.get((False, who), 0) for who in REJECTED
+        },
+        dropped={reason: shadow.counts.dropped[reason] for reason in DROPPED},
+        failed=shadow.counts.failed,
     )

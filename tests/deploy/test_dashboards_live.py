@@ -75,7 +75,7 @@ def scraped(
     tool("prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
     write_tiny_model(folder / "models" / "tiny" / "1" / "model.onnx", MODEL)
-    server = start_server(folder / "models")
+    server = start_server(folder / "models", "--shadow", scripts.shadows(folder / "models"))
     target = server.url.removeprefix("http://")
     prometheus = scripts.LivePrometheus(folder, target, scripts.Haste())
     scripts.yesterday(prometheus, server.url)
@@ -105,6 +105,12 @@ def test_what_prometheus_shows_is_what_was_sent(scraped: Scraped) -> None:
     assert scraped.wait_for("sum(isoserve_images_total) == 600 and sum(isoserve_images_total)")
     assert scraped.values("sum(isoserve_p_value_count)") == [600.0]
     assert scraped.values("sum(isoserve_invalid_images_total)") == [3.0]
+    compared = "isoserve_shadow_images_total"
+    # Of the same file, and its queue may have been full.
+    seen = f"sum({compared}) + sum(isoserve_shadow_dropped_total)"
+    assert scraped.wait_for(f"{seen} == 600 and {seen}")
+    assert scraped.values(f'sum({compared}{{class_agrees="false"}})') == [0.0]
+    assert scraped.values(f'sum({compared}{{rejected=~"live|shadow"}})') == [0.0]
 
 
 @pytest.mark.slow
