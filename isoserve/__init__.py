@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from isoserve.answers import (
         OOD,
+        Comparison,
         Explanation,
         ModelInfo,
         ModelVersion,
@@ -32,6 +33,7 @@ __all__ = [
     "OOD",
     "AsyncClient",
     "Client",
+    "Comparison",
     "Explanation",
     "ImageRefused",
     "IsoserveError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -109,6 +109,26 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a shadow compares with the version that answers, as one process of the server counts."""
+
+    share: float
+    live_version: int | None
+    images: int
+    class_agrees: int
+    rejected: Mapping[str, int]
+    """Images by who rejected them: both, live, shadow or neither."""
+    dropped: Mapping[str, int]
+    """Images that the shadow did not see, by reason."""
+    failed: int
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Comparison:
+        """From the server's JSON; members this client does not know are left out."""
+        return cls(**{member.name: document[member.name] for member in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
 class ModelVersion:
     """One version of a model on the server's disk."""
 
@@ -120,11 +140,13 @@ class ModelVersion:
     since: datetime
     sha256: str
     card: ModelCard | None
+    shadow: bool
+    comparison: Comparison | None
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> ModelVersion:
         """From the server's JSON."""
-        card = document["card"]
+        card, comparison = document["card"], document["comparison"]
         return cls(
             document["version"],
             document["state"],
@@ -133,6 +155,8 @@ class ModelVersion:
             datetime.fromisoformat(document["since"]),
             document["sha256"],
             None if card is None else ModelCard.model_validate(card),
+            document["shadow"],
+            None if comparison is None else Comparison.parse(comparison),
         )
 
 

@@ -72,11 +72,16 @@ def test_the_answer_is_the_servers_json_typed_and_frozen(server: RunningServer) 
 
 
 @pytest.mark.parametrize(
-    "name", ["Prediction", "OOD", "Explanation", "Verdict", "ModelVersion", "ModelInfo"]
+    "name",
+    ["Prediction", "OOD", "Explanation", "Verdict", "Comparison", "ModelVersion", "ModelInfo"],
 )
 def test_the_types_have_the_members_of_the_servers_schemas(name: str) -> None:
-    other = {"ModelVersion": "VersionDocument", "ModelInfo": "ModelDocument"}.get(name, name)
-    schema = getattr(schemas, other).model_fields
+    documents = {
+        "Comparison": "ComparisonDocument",
+        "ModelVersion": "VersionDocument",
+        "ModelInfo": "ModelDocument",
+    }
+    schema = getattr(schemas, documents.get(name, name)).model_fields
     assert [field.name for field in dataclasses.fields(getattr(isoserve, name))] == list(schema)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, reference, tiny_model, write_tiny_model
 
+from isoserve import Client
 from service.shadow import REJECTED
 
 ALPHA = 0.05
@@ -123,6 +125,10 @@ def test_agreement_is_counted_to_the_unit(
     assert sum(series(server, "isoserve_images_total").values()) == len(traffic)
     if workers == 1:
         found = comparison(server)
+        with Client(server.url) as client:
+            shadow = client.models()[0].versions[0]
+        assert shadow.comparison is not None
+        assert dataclasses.asdict(shadow.comparison) == found
         assert found["live_version"] == 1
         assert found["images"] == len(traffic)
         assert found["class_agrees"] == sum(n for key, n in want.items() if key[0] == "true")
