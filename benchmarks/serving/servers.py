@@ -36,13 +36,13 @@ def in_base64(image: bytes) -> tuple[dict[str, str], bytes]:
 
 
 def in_a_tensor(image: bytes) -> tuple[dict[str, str], bytes]:
-    """The inference protocol's binary form: the file as a BYTES tensor of one element."""
-    element = len(image).to_bytes(4, "little") + image
-    tensor = {"name": "IMAGE", "datatype": "BYTES", "shape": [1, 1]}
-    tensor["parameters"] = {"binary_data_size": len(element)}
-    head = json.dumps({"inputs": [tensor]}).encode()
+    """The inference protocol's binary form: the file as a UINT8 tensor."""
+    tensor = {"name": "IMAGE", "datatype": "UINT8", "shape": [1, len(image)]}
+    tensor["parameters"] = {"binary_data_size": len(image)}
+    wanted = {"binary_data_output": True}
+    head = json.dumps({"inputs": [tensor], "parameters": wanted}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
-    return {"Content-Type": "application/octet-stream", **headers}, head + element
+    return {"Content-Type": "application/octet-stream", **headers}, head + image
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ each change is waited for until ``/v1/models`` says that it serves or was refuse
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import threading
 import time
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 
 from benchmarks.serving.images import write_image
 from benchmarks.serving.networks import WIDTHS, write_network
@@ -72,7 +72,7 @@ def _swaps(
 
     def seen(status: int, body: bytes) -> None:
         if status == 200:
-            answered[msgspec.json.decode(body)["version"]] += 1
+            answered[json.loads(body)["version"]] += 1
 
     states: dict[int, str] = {}
     changing = threading.Thread(target=_change, args=(server.port, versions, states, given.seconds))

@@ -16,13 +16,8 @@ from pathlib import Path
 CONFIG = """
 backend: "python"
 max_batch_size: 32
-input [{{ name: "IMAGE" data_type: TYPE_STRING dims: [1] }}]
-output [
-  {{ name: "LABEL" data_type: TYPE_STRING dims: [1] }},
-  {{ name: "PROBABILITY" data_type: TYPE_FP32 dims: [1] }},
-  {{ name: "P_VALUE" data_type: TYPE_FP32 dims: [1] }},
-  {{ name: "IS_OOD" data_type: TYPE_BOOL dims: [1] }}
-]
+input [{{ name: "IMAGE" data_type: TYPE_UINT8 dims: [-1] }}]
+output [{{ name: "VERDICT" data_type: TYPE_UINT8 dims: [-1] }}]
 instance_group [{{ count: {cores} kind: KIND_CPU }}]
 dynamic_batching {{ max_queue_delay_microseconds: 0 }}
 """
