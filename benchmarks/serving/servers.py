@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,11 +158,11 @@ def running(candidate: Candidate, model: Path, image: Path, *flags: str) -> Iter
         yield Running(candidate, port, process)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(15)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):  # LitServe's workers outlive it
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
 
 def _wait_until_it_answers(port: int, post: Post, process: subprocess.Popen[bytes]) -> None:

@@ -59,7 +59,7 @@ def main() -> None:
         left_out = given.leave_out.split(",")
         rivals = [] if given.no_rivals else [each for each in RIVALS if each.available]
         rivals = [each for each in rivals if each.name not in left_out]
-        networks = _taken_before(given.out)
+        networks = taken_before(given.out)
         for name in chosen:
             taken = {**circumstances(), "rounds": given.rounds, "seconds": given.seconds}
             networks[name] = {"taken": taken, **_measure(models[name], image, rivals, given)}
@@ -68,7 +68,8 @@ def main() -> None:
     _plot(networks, given.out / "serving_throughput.png")
 
 
-def _taken_before(folder: Path) -> dict[str, Any]:
+def taken_before(folder: Path) -> dict[str, Any]:
+    """The networks of an earlier run, with the circumstances of each."""
     try:
         found: dict[str, Any] = json.loads((folder / "serving_throughput.json").read_text())
     except FileNotFoundError:
