@@ -60,6 +60,7 @@ class LivePrometheus:
                 f"--config.file={self.folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={self.folder / 'data'}",
                 f"--web.listen-address={self.url.removeprefix('http://')}",
+                "--enable-feature=exemplar-storage",
             ],
             stdout=self._log,
             stderr=self._log,
@@ -79,11 +80,21 @@ class LivePrometheus:
 
     def samples(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
         """The instant vector, now or then: ``metric`` and ``value`` = [seconds, text] each."""
-        return self._ask("query", query=expression, time=time.time() if at is None else at)
+        now = time.time() if at is None else at
+        found: list[dict[str, Any]] = self._ask("query", query=expression, time=now)["result"]
+        return found
 
     def curves(self, expression: str, span: tuple[float, float], step: float) -> list[Any]:
         """The range matrix: ``metric`` and ``values`` = [[seconds, text], ...] each."""
-        return self._ask("query_range", query=expression, start=span[0], end=span[1], step=step)
+        start, end = span
+        asked = {"query": expression, "start": start, "end": end, "step": step}
+        found: list[Any] = self._ask("query_range", **asked)["result"]
+        return found
+
+    def exemplars(self, selector: str, since: float) -> list[dict[str, str]]:
+        """The labels of the exemplars of these series, since then."""
+        found = self._ask("query_exemplars", query=selector, start=since, end=time.time())
+        return [exemplar["labels"] for series in found for exemplar in series["exemplars"]]
 
     def backfill(self, series: dict[str, float], minutes: Iterable[int]) -> None:
         """Before the start: each series at a constant value, at minutes relative to now."""
@@ -102,14 +113,13 @@ class LivePrometheus:
         if made.returncode:
             raise RuntimeError(made.stderr)
 
-    def _ask(self, what: str, **parameters: Any) -> list[Any]:
+    def _ask(self, what: str, **parameters: Any) -> Any:
         url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
         try:
             with urllib.request.urlopen(url, timeout=30) as answer:
-                found: list[Any] = json.load(answer)["data"]["result"]
+                return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{parameters['query']}: {error.read().decode()}") from error
-        return found
 
     def _configure(self) -> None:
         for path in (PROMETHEUS / "rules").glob("*.yml"):

@@ -16,8 +16,6 @@ from service.metrics import P_VALUE_BUCKETS, SECONDS_BUCKETS, Metrics
 
 PROMETHEUS = DEPLOY / "prometheus"
 NOT_OURS = {"up", "ALERTS"}
-FALLS_BACK = {"isoserve_model_calibration_images"}
-"""Rules use it where a version exports it and a number of their own where not."""
 
 
 def test_promtool_accepts_configuration_and_rules() -> None:
@@ -150,7 +148,7 @@ def test_every_metric_in_a_rule_is_exported_by_the_service() -> None:
         exported |= {f"{family.name}_{part}" for part in ("bucket", "count", "sum")}
     used = {name for rule in rules() for name in re.findall(r"\bisoserve_\w+", rule["expr"])}
     assert used
-    assert used - FALLS_BACK <= exported
+    assert used <= exported
 
 
 def test_bucket_bounds_in_rules_are_those_the_service_counts_by() -> None:

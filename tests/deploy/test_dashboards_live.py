@@ -36,6 +36,7 @@ EXPRESSIONS = [
 class Scraped:
     """A Prometheus that scrapes the service, and since when."""
 
+    server: RunningServer
     prometheus: Any
     since: float
 
@@ -80,7 +81,7 @@ def scraped(
     prometheus = scripts.LivePrometheus(folder, target, scripts.Haste())
     scripts.yesterday(prometheus, server.url)
     with prometheus:
-        running = Scraped(prometheus, time.time())
+        running = Scraped(server, prometheus, time.time())
         assert running.wait_for('up{job="isoserve"} == 1')
         for _ in range(3):
             _send(server)
@@ -111,6 +112,19 @@ def test_what_prometheus_shows_is_what_was_sent(scraped: Scraped) -> None:
     assert scraped.wait_for(f"{seen} == 600 and {seen}")
     assert scraped.values(f'sum({compared}{{class_agrees="false"}})') == [0.0]
     assert scraped.values(f'sum({compared}{{rejected=~"live|shadow"}})') == [0.0]
+
+
+@pytest.mark.slow
+def test_prometheus_keeps_the_request_behind_a_number(scraped: Scraped) -> None:
+    headers = {"X-Request-ID": "seen-by-prometheus"}
+    assert scraped.server.get("/v1/models/none", headers=headers).status_code == 404
+    until = time.monotonic() + SECONDS
+    selector = 'isoserve_request_duration_seconds_bucket{status="404"}'
+    while {"request_id": "seen-by-prometheus"} not in scraped.prometheus.exemplars(
+        selector, scraped.since
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.5)
 
 
 @pytest.mark.slow
