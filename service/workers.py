@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -82,7 +83,15 @@ class _Supervisor:
         process = self._context.Process(
             target=_work, args=(self._settings, self._listener), name=f"worker-{worker.place}"
         )
-        process.start()
+        # Ctrl-C reaches the whole terminal: a worker that still imports would end in a trace. It is
+        # ended by SIGTERM instead, whichever signal came here. The tracker's start would take the
+        # block away, so it comes first.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         worker.process, worker.started = process, time.monotonic()
         log.info("worker %d started as process %d", worker.place, process.pid)
         return LONGEST_PAUSE_SECONDS

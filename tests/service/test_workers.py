@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 from image_bytes import colour
-from running_server import RunningServer, StartServer
+from running_server import ROOT, RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
 RED = colour(255, 0, 0)
@@ -131,3 +134,23 @@ def test_sigterm_ends_all_workers_with_exit_code_0(
     workers = processes(pair)
     assert pair.stop() == 0
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_ctrl_c_while_workers_still_start_leaves_no_stack_trace(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "m" / "1" / "model.onnx")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "isoserve", "serve", str(tmp_path), "--port=0", "--workers=2"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    with process:
+        assert process.stderr
+        said = [next(line for line in process.stderr if STARTED.search(line))]
+        time.sleep(0.3)  # amid its imports
+        os.killpg(process.pid, signal.SIGINT)
+        said += process.stderr.readlines()
+        assert process.wait(timeout=60) == 0
+    assert "Traceback" not in "".join(said)
