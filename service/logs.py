@@ -69,7 +69,7 @@ class LogWriter(logging.Handler):
         except Exception:
             self.handleError(record)
         else:
-            if not self._outbox.offer(line, SPARE_LINES):
+            if not self._outbox.urge(line, SPARE_LINES):
                 self.count_dropped(1)
 
     def offer(self, compose: Callable[[T], bytes], told: T) -> None:

@@ -32,35 +32,47 @@ class Outbox(Generic[T]):
         self._gather_seconds = gather_seconds
         self._waiting: deque[T] = deque()
         self._filled = threading.Event()
-        self._closing = threading.Event()
+        self._hurry = threading.Event()
+        self._closing = False
         self._thread = threading.Thread(target=self._empty, name=name, daemon=True)
         self._thread.start()
 
-    def offer(self, thing: T, spare: int = 0) -> bool:
-        """Hand it on, unless too much waits already; returns at once.
-
-        Args:
-            spare: how far past the limit this one may still go.
-        """
-        if len(self._waiting) >= self._limit + spare:
+    def offer(self, thing: T) -> bool:
+        """Hand it on, unless too much waits already; returns at once."""
+        if len(self._waiting) >= self._limit:
             return False
         self._waiting.append(thing)
         if not self._filled.is_set():
             self._filled.set()
         return True
 
+    def urge(self, thing: T, spare: int) -> bool:
+        """The same without letting more gather, and up to ``spare`` past the limit."""
+        if len(self._waiting) >= self._limit + spare:
+            return False
+        self._waiting.append(thing)
+        self._hurry.set()
+        self._filled.set()
+        return True
+
     def close(self, seconds: float) -> None:
         """Hand on what waits and end the thread, unless that takes longer than ``seconds``."""
-        self._closing.set()
+        self._closing = True
+        self._hurry.set()
         self._filled.set()
         self._thread.join(seconds)
 
     def _empty(self) -> None:
-        while not self._closing.is_set():
+        while not self._closing:
             self._filled.wait()
             if self._gather_seconds:
-                self._closing.wait(self._gather_seconds)
+                self._hurry.wait(self._gather_seconds)
             # Cleared first: what is offered from here on is taken below, or sets it again.
             self._filled.clear()
-            while self._waiting:
-                self._consume([self._waiting.popleft() for _ in range(len(self._waiting))])
+            self._hurry.clear()
+            self._hand_on()
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._waiting:
+            self._consume([self._waiting.popleft() for _ in range(len(self._waiting))])

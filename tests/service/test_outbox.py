@@ -38,10 +38,20 @@ def test_beyond_the_limit_nothing_is_taken_and_nobody_waits() -> None:
     assert outbox.offer(0)
     assert entered.wait(20)
     assert [outbox.offer(number) for number in range(1, 6)] == [True, True, True, False, False]
-    assert outbox.offer(6, spare=1)
+    assert outbox.urge(6, spare=1)
     gate.set()
     outbox.close(20)
     assert taken == [0, 1, 2, 3, 6]
+
+
+def test_what_is_urgent_does_not_wait_for_company() -> None:
+    taken = threading.Event()
+    outbox: Outbox[int] = Outbox("test", lambda _: taken.set(), limit=3, gather_seconds=3600)
+    assert outbox.offer(0)
+    assert not taken.is_set()
+    assert outbox.urge(1, spare=0)
+    assert taken.wait(20)
+    outbox.close(20)
 
 
 def test_closing_gives_up_on_a_consumer_that_hangs() -> None:

@@ -167,6 +167,7 @@ def test_what_a_client_does_not_sample_is_not_traced(
     last = traced.post("/v1/predict", content=RED).headers["x-request-id"]
     receiver.of_request(last)
     assert "not-sampled" not in {attributes(s).get("isoserve.request_id") for s in receiver.spans()}
+    traced.wait_until(lambda: any("not-sampled" in line for line in traced.log))
     (line,) = [json.loads(line) for line in traced.log if "not-sampled" in line]
     assert "trace_id" not in line
 

@@ -61,6 +61,7 @@ def test_a_killed_database_costs_no_answer_and_heals(
     server.wait_until(lambda: counted(server)["lost"] >= 1000 - WAITING)
     assert server.get("/v1/review/images", headers=headers).status_code == 503
     assert server.get("/healthz/ready").status_code == 200
+    server.wait_until(lambda: "the review queue is full" in "".join(server.log))
     log = "".join(server.log)
     assert "the review database fails" in log
     assert log.count("the review queue is full") == 1
