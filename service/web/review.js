@@ -29,6 +29,7 @@ async function start() {
 async function list(before = null) {
   asked += 1;
   const mine = asked;
+  if (before === null) byId("more").hidden = true; // it would go on in the list that leaves
   const query = new URLSearchParams();
   for (const [name, id] of [["mark", "mark"], ["rejected", "rejected"], ["label", "predicted"]]) {
     if (byId(id).value) query.set(name, byId(id).value);
