@@ -163,9 +163,9 @@ class Application:
         batcher = MicroBatcher(self.slots, limits, self.image_limits, self.metrics)
         self.predict.batcher = batcher
         if self.review is not None:
-            batcher.keeper = self.review.keeper()
+            batcher.runner.keeper = self.review.keeper()
         if settings.shadow:
-            batcher.shadow = ShadowLane(
+            batcher.runner.shadow = ShadowLane(
                 self.repository.shadow_of, self.image_limits, settings.alpha, settings.max_batch
             )
         self.repository.start()
@@ -178,10 +178,10 @@ class Application:
         finally:
             await asyncio.to_thread(self.repository.close)
             await asyncio.to_thread(batcher.close)
-            if batcher.keeper is not None:
-                await asyncio.to_thread(batcher.keeper.close)
-            if batcher.shadow is not None:
-                await asyncio.to_thread(batcher.shadow.close)
+            if batcher.runner.keeper is not None:
+                await asyncio.to_thread(batcher.runner.keeper.close)
+            if batcher.runner.shadow is not None:
+                await asyncio.to_thread(batcher.runner.shadow.close)
             if self._tracing is not None:
                 await asyncio.to_thread(self._tracing.close)
 

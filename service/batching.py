@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from service.admission import Admission, QueueLimits, Refused
 from service.batch import BatchRunner, Settled
@@ -24,10 +23,6 @@ from service.logs import in_request
 from service.metrics import Metrics
 from service.problems import Problem
 from service.versions import Served
-
-if TYPE_CHECKING:
-    from service.review.keeper import Keeper
-    from service.shadow import ShadowLane
 
 INLINE_SECONDS = 0.001
 """An image that comes while all is idle, and takes less, is answered on the event loop itself: the
@@ -44,7 +39,8 @@ class MicroBatcher:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._admission = Admission(limits, slots)
-        self._runner = BatchRunner(image_limits, metrics, self._admission)
+        self.runner = BatchRunner(image_limits, metrics, self._admission)
+        """Runs the batches; takes the keeper and the shadow lane that are to be offered them."""
         self._metrics = metrics
         self._lock = threading.Lock()
         self._waiting: dict[Served, deque[Job]] = {}
@@ -65,24 +61,6 @@ class MicroBatcher:
             thread.start()
         self._large = LargeImages(max(1, slots // 2), limits, self._decode_large, self._forward)
         metrics.watch_queue(lambda: self._depth + self._large.waiting)
-
-    @property
-    def keeper(self) -> Keeper | None:
-        """Is offered each batch once it has been answered."""
-        return self._runner.keeper
-
-    @keeper.setter
-    def keeper(self, keeper: Keeper | None) -> None:
-        self._runner.keeper = keeper
-
-    @property
-    def shadow(self) -> ShadowLane | None:
-        """Is offered each batch, with its pixels, once it has been answered."""
-        return self._runner.shadow
-
-    @shadow.setter
-    def shadow(self, shadow: ShadowLane | None) -> None:
-        self._runner.shadow = shadow
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, all or none.
@@ -183,7 +161,7 @@ class MicroBatcher:
                 batch, woken = self._share() if self._waiting else [], []
                 self._free -= 1
         if batch:
-            _settle(self._runner.answer(slot, batch))
+            _settle(self.runner.answer(slot, batch))
         if not woken:
             with self._lock:
                 self._free += 1
@@ -201,7 +179,7 @@ class MicroBatcher:
         job.decode_at = started = perf_counter()
         in_request.set(job.request_id)
         try:
-            job.source = self._runner.pixels(job.source, job.served.model.card.input)
+            job.source = self.runner.pixels(job.source, job.served.model.card.input)
         except InvalidImage as error:
             self._metrics.invalid_images.labels(error.reason).inc()
             self._loop.call_soon_threadsafe(_settle, [(job, error)])
@@ -223,7 +201,7 @@ class MicroBatcher:
         """A batch from queue to loop; its own frame, so that an idle slot holds no model."""
         batch = self._take(slot)
         if batch:
-            self._loop.call_soon_threadsafe(_settle, self._runner.answer(slot, batch))
+            self._loop.call_soon_threadsafe(_settle, self.runner.answer(slot, batch))
         return bool(batch)
 
     def _take(self, slot: int) -> list[Job]:
