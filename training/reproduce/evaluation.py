@@ -103,9 +103,11 @@ class Evaluation:
         return self.store.values("chosen", key, lambda: self.fitted(system).chosen)
 
     def fitted(self, system: System) -> Fitted:
-        """The system fitted to this network, once."""
+        """The system fitted to this network, once; a search done before is not done again."""
         if system.name not in self._fitted:
-            self._fitted[system.name] = system.fitted(self.network, self.tuning_data)
+            chosen = self.store.kept_values("chosen", self._system_key(system))
+            data = self.tuning_data.narrowed(chosen or {})
+            self._fitted[system.name] = system.fitted(self.network, data)
         return self._fitted[system.name]
 
     def _system_key(self, system: System) -> str:

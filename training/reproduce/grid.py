@@ -194,6 +194,7 @@ class Grid:
             if system.loss == training.recipe.loss
             and system.acet == bool(training.recipe.acet_steps)
             and (training.purpose == "main" or system.of_logits is not None)
+            and (training.recipe.seed == 0 or not system.first_seed_alone)
         ]
         return Cell(
             evaluation=self.evaluation(training),
@@ -217,7 +218,8 @@ class Grid:
         shown = len(self.data[training.in_data].test) + sum(
             len(images.pixels) for images in self.out_sets[training.in_data]
         )
-        tuned = training.recipe.loss == "softmax" and training.purpose == "main"
+        first = training.purpose == "main" and training.recipe.seed == 0
+        tuned = first and training.recipe.loss == "softmax"
         return shown * (40.0 if tuned else 1.0)
 
     def _fooling_work(self) -> float:

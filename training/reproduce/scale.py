@@ -81,15 +81,16 @@ SCALES: dict[str, Scale] = {
         ),
         Scale(
             name="cpu",
-            words="A small network for a tenth of the papers' epochs: hours on two cores with "
-            "bfloat16 instructions. Differences between systems mean something, levels do not.",
-            recipe=Recipe(epochs=30, precision="bf16-mixed"),
+            words="A small network for ten epochs under a schedule made for few: two hours on two "
+            "cores with bfloat16 instructions. Differences between systems mean something, levels "
+            "do not.",
+            recipe=Recipe(epochs=10, schedule="one-cycle", precision="bf16-mixed"),
             networks=("resnet9_narrow_32",),
             in_data=("cifar10",),
             out_data=("svhn", "tinyimagenet", "lsun"),
             seeds=3,
-            acet_steps=8,
-            acet_epochs=10,
+            acet_steps=4,
+            acet_epochs=6,
             acet_learning_rate=0.02,
             study=("resnet9_narrow_32", "cifar10"),
             images_per_class=(500, 1500, 3000),

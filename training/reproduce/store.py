@@ -84,18 +84,28 @@ class Store:
         Raises:
             InputError: the file there is broken.
         """
-        path = self.root / kind / f"{key}.json"
-        if not path.exists():
+        kept = self.kept_values(kind, key)
+        if kept is None:
             with self.claim(kind, key, wait=True):
-                if not path.exists():
+                kept = self.kept_values(kind, key)  # another process may have been at it
+                if kept is None:
                     text = json.dumps(compute(), indent=1)
-                    with atomic_path(path) as temporary:
+                    with atomic_path(self.root / kind / f"{key}.json") as temporary:
                         temporary.write_text(text, encoding="utf-8")
+                    kept = json.loads(text)
+        return kept
+
+    def kept_values(self, kind: str, key: str) -> dict[str, Any] | None:
+        """The cell's JSON values; None if they are not there.
+
+        Raises:
+            InputError: the file there is broken.
+        """
+        path = self.root / kind / f"{key}.json"
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
         except (OSError, ValueError) as error:
             raise InputError(f"{path} is no cell of this grid ({error}): delete it") from error
         return values
-
-    def has(self, kind: str, key: str) -> bool:
-        return any((self.root / kind / f"{key}{end}").exists() for end in (".npz", ".json"))

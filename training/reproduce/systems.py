@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from models.scores import entropic_score, maximum_probability
 from training.baselines.adversarial import adversarial_pixels
 from training.baselines.controls import NearestNeighbours, VirtualLogit, energy
 from training.baselines.mahalanobis import fit_mahalanobis
-from training.baselines.odin import tune_odin
+from training.baselines.odin import TEMPERATURES, tune_odin
 from training.trained_network import Pixels, TrainedNetwork
 
 Scorer = Callable[[Tensor], Tensor]
@@ -33,6 +33,17 @@ class TuningData:
     held_out_labels: NDArray[np.int64]
     odin_steps: tuple[float, ...]
     mahalanobis_steps: tuple[float, ...]
+    odin_temperatures: tuple[float, ...] = TEMPERATURES
+
+    def narrowed(self, chosen: dict[str, Any]) -> TuningData:
+        """With nothing left to search where a search's choice is known; its result is the same."""
+        if "step" not in chosen:
+            return self
+        step = (chosen["step"],)
+        temperatures = (chosen["temperature"],) if "temperature" in chosen else TEMPERATURES
+        return replace(
+            self, odin_steps=step, mahalanobis_steps=step, odin_temperatures=temperatures
+        )
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,8 @@ class System:
     fit: Callable[[TrainedNetwork, TuningData], Fitted] | None = None
     """For all others."""
     acet: bool = False
+    first_seed_alone: bool = False
+    """For systems whose tuning costs more than a training: run for seed 0 only."""
 
     def fitted(self, network: TrainedNetwork, data: TuningData) -> Fitted:
         if self.fit is not None:
@@ -74,7 +87,7 @@ class System:
 
 def _fit_odin(network: TrainedNetwork, data: TuningData) -> Fitted:
     adversarial = adversarial_pixels(network, data.held_out, data.held_out_labels)
-    odin = tune_odin(network, data.held_out, adversarial, steps=data.odin_steps)
+    odin = tune_odin(network, data.held_out, adversarial, data.odin_temperatures, data.odin_steps)
     return Fitted(
         lambda images: odin.score(network, images),
         {"temperature": odin.temperature, "step": odin.step},
@@ -132,13 +145,16 @@ SYSTEMS: tuple[System, ...] = (
     System("IsoMax2/ES", "isomax2", "1", "nothing", entropic_score),
     System("IsoMax+/MDS", "isomax+", "1", "nothing", _least_distance),
     System("IsoMax+/ES", "isomax+", "1", "nothing", entropic_score),
-    System("ODIN", "softmax", "2 forward, 1 backward", _TUNED, fit=_fit_odin),
+    System(
+        "ODIN", "softmax", "2 forward, 1 backward", _TUNED, fit=_fit_odin, first_seed_alone=True
+    ),
     System(
         "Mahalanobis",
         "softmax",
         "2 forward, 1 backward a layer",
         f"{_TUNED}; a pass over the training set",
         fit=_fit_mahalanobis,
+        first_seed_alone=True,
     ),
     System(
         "ACET",

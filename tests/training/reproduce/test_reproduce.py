@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from models.card import InputSpec
 from models.errors import InputError
 from training.data import LabelledImages, Split
-from training.reproduce import cli, material
+from training.reproduce import cli, material, systems
 from training.reproduce.made import digits
 from training.reproduce.plots import CAPTIONS
 from training.reproduce.published import TABLES
@@ -118,6 +120,28 @@ def test_a_lost_cell_is_made_again_with_the_same_digits(
     assert (output / "results.json").read_bytes() == before
     for path, changed in kept.items():
         assert (path / "checkpoint.pt").stat().st_mtime_ns == changed
+
+
+def test_a_search_whose_choice_is_kept_is_not_done_again(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCALES, "smoke", TINY)
+    monkeypatch.setattr(material, "digits", every_third_digit)
+    monkeypatch.setattr(cli, "draw_all", lambda *_: [*CAPTIONS])
+    searched = []
+    for name in ("tune_odin", "fit_mahalanobis"):
+        search = getattr(systems, name)
+
+        def recorded(*arguments: Any, search: Callable[..., Any] = search) -> Any:
+            searched.append([len(given) for given in arguments if isinstance(given, tuple)][-1])
+            return search(*arguments)
+
+        monkeypatch.setattr(systems, name, recorded)
+    shutil.copytree(output, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "cells" / "scores")
+    run(tmp_path)
+    assert searched == [1, 1]
+    assert (tmp_path / "results.json").read_bytes() == (output / "results.json").read_bytes()
 
 
 def test_without_the_studies_the_main_tables_are_the_same(
