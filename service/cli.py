@@ -15,6 +15,7 @@ from models.errors import InputError
 from service.devices import providers_of
 from service.engine import ModelRefused, load_model, read_model_bytes
 from service.logs import configure_logging
+from service.review import open_store
 from service.server import BACKLOG, serve_until_stopped
 from service.settings import ENV_PREFIX, Settings, read_settings
 from service.tokens import Tokens
@@ -46,6 +47,8 @@ def serve(model: Path | None, **options: Any) -> None:
     if settings.token_file is not None:
         Tokens(settings.token_file)
     _check_grpc(settings)
+    if settings.review_database:
+        open_store(settings.review_database).close()
     listener = _listen(settings, settings.port)
     log_writer = configure_logging(settings.log_format, settings.workers > 1)
     _say_where(settings, listener)

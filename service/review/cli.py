@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from models.errors import InputError
+from models.words import counted
 from service.review import open_store
 from service.settings import ENV_PREFIX
 
@@ -45,15 +46,21 @@ def export(folder: Path, database: str, base: Path | None) -> None:
     """
     _check_is_there(database)
     store = open_store(database)
+    from sqlalchemy.exc import SQLAlchemyError
+
     from service.review.export import export_images
 
     try:
         written = export_images(store, folder, base)
+    except SQLAlchemyError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the review database cannot be read: {reason}") from error
     finally:
         store.close()
     for class_name, count in sorted(written.items()):
         click.echo(f"{count:8d}  {class_name}")
-    click.echo(f"{written.total():8d}  images in {len(written)} classes in {folder}")
+    classes = counted(len(written), "class", "classes")
+    click.echo(f"{written.total():8d}  in all: {classes} in {folder}")
 
 
 def _check_is_there(database: str) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from models.errors import InputError
+from models.image_files.folder import image_files
 from models.image_files.header import read_header
 from service.review.store import ReviewStore
 
@@ -24,44 +25,55 @@ def export_images(store: ReviewStore, target: Path, base: Path | None = None) ->
         Images a class, those of ``base`` included.
 
     Raises:
-        InputError: the target has something in it, or there is nothing to write.
+        InputError: the target has something in it or cannot be written, or there is nothing to
+            write.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"'{target}' has something in it; name a folder that is not there yet")
     half = target.with_name(target.name + ".part")
-    shutil.rmtree(half, ignore_errors=True)
-    half.mkdir(parents=True)
+    try:
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir(parents=True)
+        written = _write_labelled(store, half)
+        if base is not None:
+            written += _link(base, half)
+        if target.exists():
+            target.rmdir()
+        half.rename(target)
+    except OSError as error:
+        raise InputError(f"cannot export to '{target}': {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return written
+
+
+def _write_labelled(store: ReviewStore, target: Path) -> Counter[str]:
     written: Counter[str] = Counter()
     for class_name, sha256, image in store.labelled():
-        folder = half / class_name
+        folder = target / class_name
         folder.mkdir(exist_ok=True)
         extension = read_header(image).format.lower()
         (folder / f"reviewed-{sha256[:20]}.{extension}").write_bytes(image)
         written[class_name] += 1
     if not written:
-        half.rmdir()
         raise InputError("no image is labelled as of a known or new class yet; nothing to export")
-    if base is not None:
-        written += _link(base, half)
-    if target.exists():
-        target.rmdir()
-    half.rename(target)
     return written
 
 
 def _link(base: Path, target: Path) -> Counter[str]:
     root = base / "train" if (base / "train").is_dir() else base
-    if not root.is_dir():
-        raise InputError(f"no image folder at '{base}': give CLASS/* or train/CLASS/*")
     linked: Counter[str] = Counter()
-    for file in sorted(root.glob("*/*")):
-        if not file.is_file():
-            continue
-        folder = target / file.parent.name
-        folder.mkdir(exist_ok=True)
+    for file in image_files(root):
+        inside = file.relative_to(root)
+        if len(inside.parts) == 1:
+            continue  # in no class's folder
+        copy = target / inside
+        copy.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(file.resolve(), folder / file.name)
+            os.link(file.resolve(), copy)
         except OSError:  # another file system, or one without links
-            shutil.copyfile(file, folder / file.name)
-        linked[file.parent.name] += 1
+            shutil.copyfile(file, copy)
+        linked[inside.parts[0]] += 1
+    if not linked:
+        raise InputError(f"no images in '{root}': give a folder of CLASS/* or train/CLASS/*")
     return linked

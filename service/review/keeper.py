@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 from prometheus_client import Counter
 
+from models.words import counted
 from service.engine import Outputs, Pixels
 from service.job import Job
 from service.review.store import Bounds, KeptImage, Unwritable
@@ -164,17 +165,19 @@ class Keeper:
             try:
                 kept = self._store.keep([_kept(chosen) for chosen in batch])
             except Unwritable as error:
-                log.error("%d images cannot be kept: %s", len(batch), error)
+                log.error("not kept: %s: %s", counted(len(batch), "image"), error)
                 self._outcomes.labels("lost").inc(len(batch))
             else:
                 self._outcomes.labels("kept").inc(kept)
                 self._outcomes.labels("known").inc(len(batch) - kept)
             lost = self._done(batch)
             if lost:
-                log.warning("the review database writes again; %d images were not kept", lost)
+                log.warning(
+                    "the review database writes again; not kept: %s", counted(lost, "image")
+                )
         gone = self._store.prune(self._policy.bounds)
         if gone:
-            log.info("%d images left the review queue: past its bounds", gone)
+            log.info("past the review queue's bounds, deleted: %s", counted(gone, "image"))
 
     def _done(self, batch: list[_Chosen]) -> int:
         """Take the batch off the queue; how many were turned away since the last one."""

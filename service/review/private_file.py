@@ -1,4 +1,4 @@
-"""The review database's file: readable by its owner alone, and noticed when it is taken away."""
+"""The review database's file: readable by its owner alone, and noticed when it is not the same."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class PrivateFile:
                 f"the review database '{path}' cannot be opened: {error.strerror}"
             ) from error
 
-    def begin_anew(self) -> bool:
-        """Make the file again where it was removed; True if it was, whoever made it again.
+    def has_changed(self) -> bool:
+        """Whether another file is there now than at the last call; one that was removed is made.
 
         Raises:
             OSError: it cannot be made.
@@ -40,10 +40,12 @@ class PrivateFile:
             self._identity = self._make()
             return True
         identity = (found.st_dev, found.st_ino)
-        # Another process may have made it again.
-        changed = identity != self._identity
+        if identity == self._identity:
+            return False
+        # By a person; or removed, and another process has made it again.
+        log.warning("the review database '%s' was replaced; the new file is used", self._path)
         self._identity = identity
-        return changed
+        return True
 
     def _make(self) -> tuple[int, int]:
         descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)

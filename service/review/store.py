@@ -32,7 +32,15 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+)
 
 from models.errors import InputError
 from service.review.private_file import PrivateFile
@@ -129,6 +137,7 @@ class ReviewStore:
                 raise InputError("the review database must be a file: sqlite:///review.db")
             event.listen(self._engine, "connect", _prepare_sqlite)
             self._file = PrivateFile(str(parsed.database))
+            self._check_file(str(parsed.database))
         self._ready = False
         self._creating = threading.Lock()
 
@@ -218,14 +227,26 @@ class ReviewStore:
             _images.c.mark.in_(("known_class", "new_class"))
         )
         with self._engine.connect() as connection:
-            for number, class_name, sha256 in connection.execute(query.order_by(_images.c.id)):
-                image = self.image(number)
-                if image is not None:
-                    yield class_name, sha256, image
+            # All at once: SQLite lets nobody write while somebody reads.
+            found = connection.execute(query.order_by(_images.c.id)).all()
+        for number, class_name, sha256 in found:
+            image = self.image(number)
+            if image is not None:
+                yield class_name, sha256, image
 
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
+
+    def _check_file(self, path: str) -> None:
+        try:
+            self._engine.connect().close()
+        except OperationalError:
+            pass  # such as a lock: it may be gone at the first use
+        except DatabaseError as error:
+            raise InputError(
+                f"'{path}' is there and no SQLite database; name another file"
+            ) from error
 
     def _insert(self, images: Sequence[KeptImage]) -> int:
         with self._engine.begin() as connection:
@@ -243,8 +264,8 @@ class ReviewStore:
     def _create_table(self) -> None:
         """At the first use that finds the database there; several processes may try at once."""
         with self._creating:
-            if self._file is not None and self._file.begin_anew():
-                # Open connections would go on writing into a file that has no name any more.
+            if self._file is not None and self._file.has_changed():
+                # Open connections are those of the file that was there before.
                 self._engine.dispose()
                 self._ready = False
             if self._ready:
@@ -280,12 +301,12 @@ def _filtered(query: Select[Any], chosen: Filter) -> Select[Any]:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    # Readers and the writer do not wait for each other; deleted images are overwritten.
+    # Not write-ahead: its log stays beside the file, and SQLite would play it into another file put
+    # in this one's place. With a journal, SQLite refuses to write once the file has lost its name.
     for pragma in (
         f"busy_timeout={BUSY_SECONDS * 1000}",
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        "secure_delete=ON",
+        "journal_mode=TRUNCATE",
+        "secure_delete=ON",  # deleted images are overwritten
     ):
         connection.execute(f"PRAGMA {pragma}").close()
 

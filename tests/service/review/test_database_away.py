@@ -72,7 +72,7 @@ def test_a_killed_database_costs_no_answer_and_heals(
     server.wait_until(lambda: sum(counted(server).values()) == 1200)
     outcome = counted(server)
     assert outcome["lost"] == 1000 - WAITING
-    server.wait_until(lambda: f"; {outcome['lost']} images were not kept" in "".join(server.log))
+    server.wait_until(lambda: f"; not kept: {outcome['lost']} images" in "".join(server.log))
     listed = server.get("/v1/review/images", headers=headers)
     assert listed.json()["counts"]["none"] == outcome["kept"] == 1200 - outcome["lost"]
     server.stop()

@@ -133,7 +133,7 @@ def test_a_database_that_hangs_holds_nobody_up_and_the_rest_is_counted_as_lost(
     assert [r.levelno for r in caplog.records] == [logging.ERROR]
     setup.store.gate.set()
     wait_until(lambda: len(setup.store.images) == 5)
-    wait_until(lambda: "6 images were not kept" in caplog.text)
+    wait_until(lambda: "not kept: 6 images" in caplog.text)
     setup.consider([0.01])
     wait_until(lambda: len(setup.store.images) == 6)
     setup.keeper.close()

@@ -1,8 +1,9 @@
-"""A SQLite file that is full or removed: what is lost is known, and writing goes on afterwards."""
+"""A SQLite file that is full, removed or replaced: what is lost is known, and writing goes on."""
 
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,58 @@ def test_a_file_that_was_removed_is_begun_anew_and_not_written_to_without_its_na
     again = ReviewStore(f"sqlite:///{path}")
     assert again.counts()["none"] == 1
     again.close()
+
+
+def test_a_file_put_in_its_place_is_used_as_it_is_and_the_old_one_stays_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, backup, aside = (tmp_path / name for name in ("review.db", "backup.db", "aside.db"))
+    store = ReviewStore(f"sqlite:///{path}")
+    store.keep([image(1), image(2)])
+    with sqlite3.connect(path) as source, sqlite3.connect(backup) as target:
+        source.backup(target)
+    source.close()
+    target.close()
+    store.keep([image(number) for number in range(3, 40)])
+    path.rename(aside)
+    backup.rename(path)
+    assert store.keep([image(50)]) == 1
+    assert "was replaced" in caplog.text
+    assert store.counts()["none"] == 3
+    store.close()
+    assert images_in(path) == 3
+    assert images_in(aside) == 39
+
+
+def test_a_file_that_goes_in_the_middle_of_a_write_is_not_said_to_have_kept_anything(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "review.db"
+    store = ReviewStore(f"sqlite:///{path}")
+    store.keep([image(1)])
+
+    def take_away(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith("INSERT"):
+            path.unlink(missing_ok=True)
+
+    event.listen(store._engine, "before_cursor_execute", take_away)
+    with pytest.raises(OperationalError, match="readonly"):
+        store.keep([image(2)])
+    event.remove(store._engine, "before_cursor_execute", take_away)
+    assert store.keep([image(2)]) == 1
+    store.close()
+    assert images_in(path) == 1
+
+
+def images_in(path: Path) -> int:
+    """How many the file has, after SQLite has found nothing wrong with it."""
+    connection = sqlite3.connect(path)
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        found: int = connection.execute("SELECT count(*) FROM isoserve_review").fetchone()[0]
+    finally:
+        connection.close()
+    return found
 
 
 def test_a_full_disk_loses_nothing_that_was_kept_and_writing_goes_on_with_room(

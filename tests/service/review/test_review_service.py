@@ -232,13 +232,17 @@ def test_a_database_that_is_away_stops_no_prediction_and_is_answered_with_503(
 def test_export_without_labels_or_database_is_one_line_and_exit_code_2(
     shared: Reviewed, tmp_path: Path
 ) -> None:
+    (tmp_path / "text.db").write_text("no database")
     for url, words in (
         (f"sqlite:///{shared.database}", "nothing to export"),
         (f"sqlite:///{tmp_path / 'no.db'}", "no review database at"),
+        (f"sqlite:///{tmp_path / 'text.db'}", "no SQLite database"),
+        ("postgresql+psycopg://user:s3cret@127.0.0.1:9/name", "cannot be read"),
     ):
         done = export(str(tmp_path / "out"), "--database", url)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
         assert words in done.stderr
+        assert "s3cret" not in done.stderr
         assert not (tmp_path / "out").exists()
         assert not (tmp_path / "no.db").exists()
 

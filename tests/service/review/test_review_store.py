@@ -157,6 +157,14 @@ def test_the_file_is_private_and_deleted_images_are_not_left_in_it(tmp_path: Pat
     assert b"SECRET-PICTURE" not in path.read_bytes()
 
 
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, by far")
+    with pytest.raises(InputError, match=r"notes.txt' is there and no SQLite database"):
+        open_store(f"sqlite:///{path}")
+    assert path.read_text() == "not a database, by far"
+
+
 @pytest.mark.parametrize(
     "url", ["nonsense", "nosuch://x/y", "sqlite://", "sqlite:////nonexistent/folder/x.db"]
 )
