@@ -13,7 +13,7 @@ from isoserve.card_tables import CardTable, card_tables, fact_lines
 from isoserve.inspection import open_model
 from models.card import ModelCard
 from models.errors import InputError
-from training.atomic import atomic_path
+from training.atomic import atomic_path, check_writable
 from training.data import load_images
 from training.evaluate import evaluate
 from training.graph import read_model
@@ -26,7 +26,7 @@ from training.out_distributions import load_out_distribution
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="The HTML file; folders on the way to it are made.",
+    help="The HTML file, replaced where there is one; folders on the way to it are made.",
 )
 @click.option(
     "--data",
@@ -69,6 +69,7 @@ def card(
     if ood and data is None:
         raise InputError("--ood wants --data too: scores are compared with those of test images")
     model = open_model(model_file)
+    check_writable(output.parent)
     shown, figures = model.card, card_figures(model.card)
     if data is not None:
         graph, _ = read_model(model_file)

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from models.errors import InputError
-from models.image_files.header import FORMATS
+from models.image_files.folder import SUFFIXES, image_files
 
 STDIN = Path("-")
-
-
-def suffixes() -> frozenset[str]:
-    """Endings, in lower case, under which files in a folder are taken for images."""
-    Image.init()
-    return frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Path]:
     """Every file as given, and the images in every folder, at any depth, in order of their names.
 
-    A folder is listed when its turn comes, so that a large tree is never held whole. Hidden files
-    and folders, and links to folders, are left out. A folder that cannot be listed is given as if
-    it were an image: reading it then says why.
+    A folder is listed when its turn comes, so that a large tree is never held whole. A folder that
+    cannot be listed is given as if it were an image: reading it then says why.
     """
     for path in paths:
         if path != STDIN and path.is_dir():
@@ -45,9 +35,7 @@ def check_paths(paths: Iterable[Path]) -> None:
         if path != STDIN and not path.exists():
             raise InputError(f"no file or folder '{path}'")
         if path.is_dir() and next(find_images([path]), None) is None:
-            raise InputError(
-                f"no images in the folder '{path}': looked for {', '.join(sorted(suffixes()))}"
-            )
+            raise InputError(f"no images in the folder '{path}': looked for {', '.join(SUFFIXES)}")
 
 
 def read_image(path: Path, limit: int) -> bytes:
@@ -63,16 +51,10 @@ def read_image(path: Path, limit: int) -> bytes:
 
 
 def _in_folder(root: Path) -> Iterator[Path]:
-    wanted = suffixes()
     unreadable: list[Path] = []
 
     def note(error: OSError) -> None:
         unreadable.append(Path(error.filename))
 
-    for folder, folders, files in os.walk(root, onerror=note):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() in wanted:
-                yield path
+    yield from image_files(root, note)
     yield from unreadable

@@ -29,6 +29,7 @@ from isoserve.failures import IsoserveError
 from isoserve.image_paths import check_paths, find_images
 from isoserve.predictors import LocalModel, Predictor, RemoteModel, Result
 from models.errors import InputError
+from models.words import counted
 from service.cores import usable_cores
 from service.settings import read_settings
 from service.verdicts import VerdictRequest
@@ -173,12 +174,15 @@ class _Tally:
         else:
             self.known += 1
 
+    @property
+    def images(self) -> int:
+        return self.known + self.unknown + self.failed
+
     def summary(self) -> str:
-        images = self.known + self.unknown + self.failed
-        pace = images / (time.perf_counter() - self.began)
+        pace = self.images / (time.perf_counter() - self.began)
         return (
-            f"{images} images: {self.known} known, {self.unknown} unknown, {self.failed} failed; "
-            f"{pace:.0f} images/s"
+            f"{counted(self.images, 'image')}: {self.known} known, {self.unknown} unknown, "
+            f"{self.failed} failed; {pace:.0f} images/s"
         )
 
 
@@ -208,9 +212,9 @@ def _write(
     with bar:
         total = sum(1 for _ in find_images(paths)) if console.is_terminal else None
         task = bar.add_task("", total=total)
-        if output_format == "table":
-            put(TABLE_HEADER, "bold")
         for path, result in results:
+            if output_format == "table" and not tally.images:
+                put(TABLE_HEADER, "bold")  # not before: there may be no answer at all
             tally.add(result)
             name = os.fsencode(path).decode(errors="replace")
             if output_format == "table":

@@ -23,6 +23,10 @@ Result: TypeAlias = Verdict | Problem
 Predictor: TypeAlias = Callable[[Sequence[Path]], list[Result]]
 """May be called from several threads at once; a result for each path, in order."""
 
+SAME_FOR_ALL = frozenset((200, 401, 403, 404, 405, 422, 501))
+"""Statuses of a refusal that the next request would meet too: no token, no such model, a bad
+parameter, or another program at that address (200, 405 and 501 among them)."""
+
 
 class LocalModel:
     """A ``model.onnx`` in this process: as many calls at once as there are slots.
@@ -97,8 +101,8 @@ class RemoteModel:
         except ServerBusy as busy:
             return [busy.problem for _ in bodies]
         except RequestRefused as refused:
-            if refused.problem.status in (401, 404, 422):
-                raise  # the next request would be refused as well
+            if refused.problem.status in SAME_FOR_ALL:
+                raise
             if len(bodies) > 1:
                 # The server's limits may be lower than a request of many; or one image is bad.
                 return [result for body in bodies for result in self._verdicts([body])]

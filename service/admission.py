@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from time import perf_counter
 
+from models.words import counted
 from service.problems import Problem
 
 COST_SMOOTHING = 0.2
@@ -56,7 +57,7 @@ class Admission:
         if limit := self.limit_met(waiting, images):
             self._strict_until = perf_counter() + CALM_SECONDS
             expected = waiting * self.seconds_an_image / self._servers
-            raise Refused(limit, f"{waiting} images wait already", expected)
+            raise Refused(limit, f"{counted(waiting, 'image')} waiting already", expected)
 
     def limit_met(self, waiting: int, images: int) -> str:
         """The limit that keeps ``images`` from joining the ``waiting`` ones; empty when none."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.card import INPUT_NAME, OUTPUT_NAMES, CardError, ModelCard, read_card
 from models.errors import InputError
+from models.words import counted
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -209,7 +210,7 @@ def _warm_up(model: Model, slot: int, max_batch: int) -> None:
             outputs = model.run(slot, images)
         except Exception as error:  # as above
             raise ModelRefused(
-                "warm_up", f"it fails on {len(images)} images: {_first_line(error)}"
+                "warm_up", f"it fails on {counted(len(images), 'image')}: {_first_line(error)}"
             ) from error
         _check_answer(outputs, len(images), len(model.labels))
 

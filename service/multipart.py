@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from models.words import counted
 from service.problems import Problem
 
 if TYPE_CHECKING:  # the package defines it for type checkers alone
@@ -94,7 +95,8 @@ class _Parts:
             if self._others > MOST_OTHER_PARTS:
                 raise _malformed()
         elif len(self.images) == self._most:
-            raise Problem(413, "too_many_images", f"at most {self._most} images a request")
+            most = counted(self._most, "image")
+            raise Problem(413, "too_many_images", f"at most {most} a request")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._chunks is not None:

@@ -16,6 +16,7 @@ from isoserve.options import build, options_of
 from models.backbones import build_backbone
 from models.card import DEFAULT_ALPHA, DEFAULT_DELTA, InputSpec, ModelCard
 from models.errors import InputError
+from models.words import counted
 from training import calibrate as calibration
 from training import evaluate as evaluation
 from training import export as exporting
@@ -124,14 +125,15 @@ def export(
     Example:
       isoserve export runs/photos --output model_repository/photos/1/model.onnx
     """
+    target = output or run / "model.onnx"
     checkpoint = Checkpoint.load(run)
+    check_writable(target.parent)
     images = load_images(source or checkpoint.source, "train", checkpoint.input_spec(), data_root)
     if images.digest() != checkpoint.data_digest:
         raise InputError(
             f"{images.name} is not what {run} was trained on (digest {images.digest()[:12]}, "
             f"then {checkpoint.data_digest[:12]}): its held-out images could have been trained on"
         )
-    target = output or run / "model.onnx"
     _export(checkpoint, images, target, name=name, licence=licence, note=note)
 
 
@@ -161,7 +163,9 @@ def calibrate(
     for option, value in (("--alpha", alpha), ("--delta", delta)):
         if not 0 < value < 1:
             raise InputError(f"{option} is {value}; it wants a number between 0 and 1")
+    target = output or model_file
     model, card = read_model(model_file)
+    check_writable(target.parent)
     images = load_class_folders(images_folder, card.input)
     evaluation.check_classes(images, card)
     _announce(images)
@@ -175,8 +179,8 @@ def calibrate(
         }
     )
     exporting.set_card(result.model, new_card)
-    exporting.save(result.model, output or model_file)
-    _report(new_card, output or model_file)
+    exporting.save(result.model, target)
+    _report(new_card, target)
 
 
 @click.command()
@@ -248,7 +252,8 @@ def _export(
 
 
 def _announce(images: LabelledImages) -> None:
-    click.echo(f"{len(images)} images of {len(images.classes)} classes from {images.name}")
+    classes = counted(len(images.classes), "class", "classes")
+    click.echo(f"{counted(len(images), 'image')} of {classes} from {images.name}")
     for line in images.skipped:
         click.echo(f"skipped {line}", err=True)
 

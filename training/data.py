@@ -21,12 +21,12 @@ from scipy.stats import beta
 
 from models.card import InputSpec
 from models.errors import ImageFileError, InputError
+from models.image_files.folder import SUFFIXES, image_files
 from models.preprocessing import decode_pixels, to_pixels
 from models.torchvision_import import import_torchvision
+from models.words import counted
 
 Split = Literal["train", "test"]
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 _IN_MEMORY_BYTES = 4 << 30
 
@@ -167,14 +167,12 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
     )
     if len(names) < 2:
         raise InputError(
-            f"{folder} holds {len(names)} class folder{'' if len(names) == 1 else 's'}; "
+            f"{folder} holds {counted(len(names), 'class folder')}; "
             "a classifier wants at least two, each a folder of images"
         )
     paths, labels = [], []
     for label, name in enumerate(names):
-        files = sorted(
-            path for path in (folder / name).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
-        )
+        files = sorted(image_files(folder / name))
         paths += files
         labels += [label] * len(files)
     pixels, reasons = decode_files(paths, spec)
@@ -185,7 +183,7 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
         if not np.any(kept == label):
             raise InputError(
                 f"class {name!r} has no readable image in {folder / name} "
-                f"(looked for {', '.join(IMAGE_SUFFIXES)}"
+                f"(looked for {', '.join(SUFFIXES)}"
                 + (f"; {len(skipped)} unreadable, the first {skipped[0]})" if skipped else ")")
             )
     if not readable.all():

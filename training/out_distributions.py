@@ -18,8 +18,9 @@ from PIL import Image
 
 from models.card import InputSpec
 from models.errors import InputError
+from models.image_files.folder import SUFFIXES, image_files
 from models.preprocessing import to_pixels
-from training.data import IMAGE_SUFFIXES, decode_files, load_images
+from training.data import decode_files, load_images
 
 NOISE_IMAGES = 10_000
 """Images of a noise set where no limit is given; as many as the papers' other sets have."""
@@ -133,13 +134,9 @@ def _find_folder(name: str, data_root: Path) -> Path:
 
 def _read_folder(name: str, folder: Path, spec: InputSpec, limit: int | None) -> OutDistribution:
     root = folder / "test" if (folder / "test").is_dir() else folder
-    paths = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    paths = sorted(image_files(root))
     if not paths:
-        raise InputError(f"no images in {root}: looked for {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(f"no images in {root}: looked for {', '.join(SUFFIXES)}")
     paths = [paths[index] for index in _spread(len(paths), limit)]
     pixels, reasons = decode_files(paths, spec)
     skipped = tuple(f"{path}: {why}" for path, why in zip(paths, reasons, strict=True) if why)

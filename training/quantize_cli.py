@@ -12,6 +12,7 @@ from rich.table import Table
 
 from isoserve.options import build, options_of
 from models.errors import InputError
+from training.atomic import check_writable
 from training.data import load_class_folders
 from training.export import save
 from training.graph import read_model
@@ -65,6 +66,7 @@ def quantize(
     if output.exists() and output.samefile(model_file):
         raise InputError(f"--output is MODEL_FILE ({model_file}); the float32 model is kept")
     model, card = read_model(model_file)
+    check_writable(output.parent)
     images = load_class_folders(images_folder, card.input)
     for line in images.skipped:
         click.echo(f"skipped {line}", err=True)

@@ -188,7 +188,7 @@ function showEffect() {
       : `Of your ${judged.length} images, ${rejected} would be rejected.`);
   }
   const lately = live.rejectedAt(state.alpha);
-  if (lately) sentences.push(`Of the last ${plural(lately.images, "image")} it would have rejected ${lately.rejected}.`);
+  if (lately) sentences.push(`Of ${plural(lately.images, "recent image")} it would have rejected ${lately.rejected}.`);
   byId("alpha-effect").textContent = sentences.join(" ");
 }
 

@@ -1,7 +1,7 @@
 // The two histograms. Shapes are SVG stretched to the box; words are HTML, so they keep their size.
 
 import { el, svg } from "./dom.js";
-import { percent, whole } from "./words.js";
+import { percent, plural, whole } from "./words.js";
 
 const BARS = 40;
 const LIVE_BARS = 20;
@@ -81,7 +81,7 @@ export function pValueHistogram(fine, alpha) {
     "figure",
     { className: "chart" },
     picture(
-      `Histogram of the p-values of ${whole(images)} images in ${LIVE_BARS} equal steps; level at `
+      `Histogram of the p-values of ${plural(images, "image")} in ${LIVE_BARS} equal steps; level at `
         + `${level.toFixed(1)} images when all is well. Lowest step: ${whole(counts[0])}; `
         + `highest: ${whole(counts.at(-1))}.`,
       ...bars,

@@ -74,4 +74,4 @@ def test_the_panel_shows_what_the_drift_route_says(
     for alpha, rejected in (("0.4 %", 0), ("0.5 %", 30), ("5 %", 30)):
         slide_to(page, alpha)
         effect = page.inner_text("#alpha-effect")
-        assert f"Of the last 31 images it would have rejected {rejected}." in effect
+        assert f"Of 31 recent images it would have rejected {rejected}." in effect

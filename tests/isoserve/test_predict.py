@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import threading
@@ -227,6 +229,23 @@ def test_a_server_that_stays_busy_fails_the_images_and_an_unknown_model_stops(
     assert remote(500)([path, path]) == [Problem(500, "r", "d", "i")] * 2
     with pytest.raises(Exception, match="404 r: d"):
         remote(404)([path])
+
+
+@pytest.mark.parametrize("status", [200, 405, 501])
+def test_another_program_at_the_address_ends_it_before_anything_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    (tmp_path / "red.png").write_bytes(colour(255, 0, 0))
+    answer = httpx.Response(status, text="<html>", request=httpx.Request("POST", "http://x/"))
+    http = httpx.Client(transport=httpx.MockTransport(lambda _: answer))
+    monkeypatch.setattr("isoserve.predict.Client", lambda url, **_: Client(url, http=http))
+    printed = io.StringIO()
+    with (
+        contextlib.redirect_stdout(printed),
+        pytest.raises(InputError, match="none of an Isoserve server"),
+    ):
+        predict.main([str(tmp_path), "--url", "http://x"], standalone_mode=False)
+    assert printed.getvalue() == ""
 
 
 def test_work_runs_ahead_by_a_few_batches_only_and_comes_back_in_order() -> None:

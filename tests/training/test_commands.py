@@ -106,6 +106,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
         ["train", str(colours), "--output", output],
         ["evaluate", str(run / "model.onnx"), str(colours), "--output", output],
         ["export", str(run), "--output", f"{output}/model.onnx"],
+        ["calibrate", str(run / "model.onnx"), str(colours / "test"), "--output", f"{output}/m"],
+        ["quantize", str(run / "model.onnx"), str(colours / "test"), "--output", f"{output}/m"],
+        ["card", str(run / "model.onnx"), "--output", f"{output}/card.html"],
     ):
-        with pytest.raises(InputError, match=f"cannot write (into )?'{output}.*Not a directory"):
+        with pytest.raises(InputError, match=f"cannot write into '{output}.*Not a directory"):
             CliRunner().invoke(cli, words, catch_exceptions=False)

@@ -1,0 +1,25 @@
+"""The image files in a folder: one rule for training, prediction and review."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+SUFFIXES = (".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
+"""Endings, in lower case, under which a file in a folder is taken for an image."""
+
+
+def image_files(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """The images in a folder, at any depth; each folder's files in order, before its folders'.
+
+    Hidden files and folders, and links to folders, are left out. A tree is never held whole.
+
+    Args:
+        onerror: told of each folder that cannot be listed, which is passed over.
+    """
+    for root, folders, files in os.walk(folder, onerror=onerror):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+                yield Path(root, name)
