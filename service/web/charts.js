@@ -60,7 +60,7 @@ export function scoreHistogram(quantiles, score, alpha) {
       line(x(score), "here"),
     ),
     el("div", { className: "axis muted", "aria-hidden": "true" },
-      el("span", {}, "← less like the training images"), el("span", {}, "more like them →")),
+      el("span", {}, "←\u00a0less like the training images"), el("span", {}, "more like them\u00a0→")),
   );
 }
 

@@ -10,6 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from importlib.resources import files
 from pathlib import Path
 
 import httpx
@@ -299,6 +300,11 @@ def test_what_is_no_image_here_is_a_type_error_that_says_what_would_be() -> None
         for source in (7, io.StringIO("text")):
             with pytest.raises(TypeError, match=r"path|'rb'"):
                 client.predict(source)  # type: ignore[arg-type]
+
+
+def test_type_checkers_are_told_that_the_package_is_typed() -> None:
+    for package in ("isoserve", "models"):
+        assert files(package).joinpath("py.typed").is_file()
 
 
 def test_importing_the_package_loads_nothing_of_the_client() -> None:
