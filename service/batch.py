@@ -66,6 +66,11 @@ class BatchRunner:
         """
         return decode(source, spec, self._image_limits) if isinstance(source, bytes) else source
 
+    def refused(self, error: InvalidImage) -> InvalidImage:
+        """Count it; the same error without the frames it passed, which hold the image and it."""
+        self._metrics.invalid_images.labels(error.reason).inc()
+        return InvalidImage(error.reason, error.detail)
+
     def _decode(
         self, batch: list[Job], started: float, settled: list[Settled]
     ) -> tuple[list[Job], Pixels]:
@@ -85,8 +90,7 @@ class BatchRunner:
             try:
                 pixels[len(ready)] = self.pixels(job.source, spec)
             except InvalidImage as error:
-                self._metrics.invalid_images.labels(error.reason).inc()
-                settled.append((job, error))
+                settled.append((job, self.refused(error)))
             else:
                 ready.append(job)
             now = perf_counter()

@@ -181,8 +181,7 @@ class MicroBatcher:
         try:
             job.source = self.runner.pixels(job.source, job.served.model.card.input)
         except InvalidImage as error:
-            self._metrics.invalid_images.labels(error.reason).inc()
-            self._loop.call_soon_threadsafe(_settle, [(job, error)])
+            self._loop.call_soon_threadsafe(_settle, [(job, self.runner.refused(error))])
             return False
         job.decode_seconds = perf_counter() - started
         return True

@@ -195,8 +195,6 @@ class _GuardedProtocol(HttpToolsProtocol):
         named = [*self.server_state.default_headers, *headers]
         self.transport.write(whole_answer(status, named, body, closes=closes))
         short.response_complete = True
-        if self.cycle is short:
-            self.cycle = _ANSWERED  # or an idle connection would hold its last image
         if closes:
             self.transport.close()
         self.on_response_complete()
@@ -204,13 +202,17 @@ class _GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """As uvicorn's, without its timer of idleness: the sweep does what that is for."""
         self.server_state.total_requests += 1
+        all_answered = self.cycle.response_complete
+        if all_answered:
+            # Or an idle connection would hold its last images and the version that judged them.
+            self.cycle, self.scope = _ANSWERED, {}  # type: ignore[typeddict-item]
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         # Also for a body that was answered before it had come whole: no more is waited for it.
-        if self.cycle.response_complete:
+        if all_answered:
             self.silent_until = self.loop.time() + self._limits.idle_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -57,6 +57,7 @@ class Exchanges:
         scope["route_label"] = OTHER_ROUTE
         scope["body_budget"] = self._budget
         header = (b"x-request-id", request_id.encode())
+        write = scope.pop("write_whole_answer", None)  # it leads back to this scope
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -67,7 +68,6 @@ class Exchanges:
             elif message["type"] == WHOLE_ANSWER:
                 status = message["status"]
                 headers = [*message["headers"], header]
-                write = scope.get("write_whole_answer")
                 if write is None or not write(status, headers, message["body"]):
                     await send({"type": START, "status": status, "headers": headers})
                     await send({"type": BODY, "body": message["body"]})

@@ -10,7 +10,7 @@ from service.request_record import RequestRecord
 from service.told import tell
 
 if TYPE_CHECKING:
-    from service.tracing.spans import Tracing
+    from service.tracing.spans import Joined, Tracing
 
 
 class Finish:
@@ -26,8 +26,12 @@ class Finish:
     def __call__(self, record: RequestRecord) -> None:
         joined = None if self._tracing is None else self._tracing.join(record)
         self._metrics.request_answered(record)
-        if self._access_log is None and joined is None:
-            return
+        if self._access_log is not None or joined is not None:
+            self._tell(record, joined)
+        # A job leads back to its record: images would live until the garbage collector comes.
+        record.jobs = ()
+
+    def _tell(self, record: RequestRecord, joined: Joined | None) -> None:
         told = tell(record)
         if self._access_log is not None:
             self._access_log.add(told)

@@ -11,8 +11,6 @@ from starlette.types import Receive
 from models.image_files.header import HEAD_BYTES
 from service.body import ClientGone
 from service.engine import Outputs, Pixels
-from service.images import InvalidImage
-from service.problems import Problem
 from service.versions import Served
 
 WATCH_AFTER_SECONDS = 0.05
@@ -82,7 +80,10 @@ class Job:
 
 
 class AwaitedJob(Job):
-    """A job that a coroutine waits for: ``future`` gets its answer, or its error."""
+    """A job that a coroutine waits for: ``future`` gets what settles it, errors too as a value.
+
+    A raised error would hold the frames it passed, and they it and the image.
+    """
 
     __slots__ = ("future",)
 
@@ -97,16 +98,12 @@ class AwaitedJob(Job):
         return self.future.cancelled()
 
     def settle(self, answer: Any) -> None:
-        if self.future.done():
-            return
-        if isinstance(answer, Exception):
-            self.future.set_exception(answer)
-        else:
+        if not self.future.done():
             self.future.set_result(answer)
 
 
 async def unless_gone(jobs: Sequence[AwaitedJob], receive: Receive) -> list[Any]:
-    """Each job's answer or exception; a client that leaves takes its waiting jobs along.
+    """Each job's answer or error; a client that leaves takes its waiting jobs along.
 
     Raises:
         ClientGone: the connection closed first.
@@ -127,13 +124,7 @@ async def unless_gone(jobs: Sequence[AwaitedJob], receive: Receive) -> list[Any]
     loop = asyncio.get_running_loop()
     timer = loop.call_later(WATCH_AFTER_SECONDS, start_watching)
     try:
-        answers = []
-        for future in futures:
-            try:
-                answers.append(await future)
-            except (Problem, InvalidImage) as error:
-                answers.append(error)
-        return answers
+        return [await future for future in futures]
     except asyncio.CancelledError as error:
         if watch is not None and watch.done():
             raise ClientGone from error

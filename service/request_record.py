@@ -26,7 +26,8 @@ class RequestRecord:
         reason: of the problem it was answered with, if it was.
         model, version, labels: what was asked and served; empty where it did not come to that.
         alpha: what the request's verdicts are held against.
-        jobs: its images in order; None for one that was refused by its first bytes.
+        jobs: its images in order; None for one that was refused by its first bytes; none of them
+            once the request has ended.
         trace_id: hexadecimal, where the request is traced.
     """
 

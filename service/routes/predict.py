@@ -85,9 +85,12 @@ class PredictRoutes:
             record.has([job])
             self.submit([job])
             (answer,) = await unless_gone([job], receive)
-            if isinstance(answer, BaseException):
-                raise answer
-            await send_body(answer, send)
+            if isinstance(answer, InvalidImage):
+                answer = problem_of(answer)
+            if isinstance(answer, Problem):
+                await send_problem(answer, scope, send)
+            else:
+                await send_body(answer, send)
         except InvalidImage as error:
             await send_problem(problem_of(error), scope, send)
         except Problem as problem:
