@@ -13,6 +13,7 @@ import uvicorn
 
 from service.app import create_app
 from service.connections import ConnectionLimits, end_silent, guarded
+from service.descriptors import room_for_connections
 from service.logs import LogWriter
 from service.settings import Settings
 
@@ -28,7 +29,7 @@ def serve_until_stopped(settings: Settings, listener: socket.socket, log_writer:
     """Serve; on SIGTERM or SIGINT stop accepting, answer what has begun, and exit with 0."""
     app = create_app(settings, log_writer)
     limits = ConnectionLimits(
-        settings.max_connections,
+        room_for_connections(settings.max_connections),
         settings.max_header_bytes,
         settings.header_seconds,
         settings.idle_seconds,
