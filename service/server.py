@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
@@ -11,6 +12,7 @@ from types import FrameType
 
 import uvicorn
 
+from service.acceptor import Acceptor, Seat
 from service.app import create_app
 from service.connections import ConnectionLimits, end_silent, guarded
 from service.descriptors import room_for_connections
@@ -25,8 +27,17 @@ TICKS_A_SWEEP = 5
 """uvicorn's loop ticks ten times a second."""
 
 
-def serve_until_stopped(settings: Settings, listener: socket.socket, log_writer: LogWriter) -> None:
-    """Serve; on SIGTERM or SIGINT stop accepting, answer what has begun, and exit with 0."""
+def serve_until_stopped(
+    settings: Settings,
+    listener: socket.socket,
+    log_writer: LogWriter,
+    seat: Seat | None = None,
+) -> None:
+    """Serve; on SIGTERM or SIGINT stop accepting, answer what has begun, and exit with 0.
+
+    Args:
+        seat: this worker's, where several share the listener.
+    """
     app = create_app(settings, log_writer)
     limits = ConnectionLimits(
         room_for_connections(settings.max_connections),
@@ -51,13 +62,34 @@ def serve_until_stopped(settings: Settings, listener: socket.socket, log_writer:
     # uvicorn raises the signal again once it has stopped: by then all is answered.
     for number in STOP_SIGNALS:
         signal.signal(number, _stopped)
-    _Server(config, app.metrics.sample).run(sockets=[listener])
+    _Server(config, app.metrics.sample, seat).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, sample: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, sample: Callable[[], None], seat: Seat | None
+    ) -> None:
         super().__init__(config)
         self._sample = sample
+        self._seat = seat
+        self._acceptors: list[Acceptor] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._seat is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        self._acceptors = [
+            Acceptor(each, self._seat, self._protocol, lambda: len(self.server_state.connections))
+            for each in sockets or []
+        ]
+        self.servers += self._acceptors  # type: ignore[arg-type]  # which are only ever closed
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
@@ -71,6 +103,8 @@ class _Server(uvicorn.Server):
         if counter % TICKS_A_SWEEP == 0:
             end_silent(self.server_state)
             self._sample()
+        for acceptor in self._acceptors:
+            acceptor.tell()
         return await super().on_tick(counter)
 
 

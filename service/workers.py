@@ -24,6 +24,7 @@ from types import FrameType
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from service.acceptor import ConnectionTable, Seat
 from service.logs import configure_logging
 from service.metrics import MULTIPROCESS_FOLDER
 from service.server import STOP_SIGNALS, serve_until_stopped
@@ -54,6 +55,7 @@ class _Supervisor:
         self._listener = listener
         self._folder = folder
         self._context = multiprocessing.get_context("spawn")
+        self._connections = ConnectionTable(self._context, settings.workers)
         self._workers: list[_Worker] = [_Worker(place) for place in range(settings.workers)]
         self._woken, self._wake = os.pipe()
         self._stopping = False
@@ -81,7 +83,9 @@ class _Supervisor:
         if due > 0:
             return due
         process = self._context.Process(
-            target=_work, args=(self._settings, self._listener), name=f"worker-{worker.place}"
+            target=_work,
+            args=(self._settings, self._listener, Seat(self._connections, worker.place)),
+            name=f"worker-{worker.place}",
         )
         # Ctrl-C reaches the whole terminal: a worker that still imports would end in a trace. It is
         # ended by SIGTERM instead, whichever signal came here. The tracker's start would take the
@@ -107,6 +111,7 @@ class _Supervisor:
             *(worker.place, process.pid, process.exitcode, lived, worker.pause),
         )
         self._forget(process)
+        self._connections.leave(worker.place)
         worker.process = None
 
     def _forget(self, process: SpawnProcess) -> None:
@@ -140,8 +145,9 @@ class _Worker:
         self.started = self.not_before = self.pause = 0.0
 
 
-def _work(settings: Settings, listener: socket.socket) -> None:
-    serve_until_stopped(settings, listener, configure_logging(settings.log_format, shared=True))
+def _work(settings: Settings, listener: socket.socket, seat: Seat) -> None:
+    log_writer = configure_logging(settings.log_format, shared=True)
+    serve_until_stopped(settings, listener, log_writer, seat)
 
 
 @contextmanager
