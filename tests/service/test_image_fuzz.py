@@ -127,6 +127,6 @@ def test_the_hostile_corpus_is_answered_as_its_manifest_expects() -> None:
         accepted, slowest = accepted + served, max(slowest, seconds)
         if not fits or seconds > 2:
             wrong.append((file["file"], file["expect"], served, seconds))
-    print(f"{accepted} of {len(files)} served, the others refused; slowest {slowest:.2f} s of CPU")
+    print(f"{accepted} of {len(files)} served, slowest {slowest:.2f} s of CPU")  # noqa: T201
     assert len(files) > 0
     assert not wrong
