@@ -22,6 +22,7 @@ from service.engine import Model, Outputs
 from service.exemplars import Exemplars, exemplar_of
 from service.exposition import LEFT, expose, of_all_workers
 from service.request_record import RequestRecord
+from service.score_histograms import ScoreHistograms
 
 if TYPE_CHECKING:
     from service.job import Job
@@ -31,11 +32,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where it is in the environment, this process is one of several whose numbers are added up."""
 
-SCORE_BUCKETS = (
-    *(-7.0, -6.0, -5.0, -4.5, -4.0, -3.5, -3.0, -2.75, -2.5),
-    *(round(-2.3 + 0.1 * step, 1) for step in range(19)),
-    *(-0.3, -0.2, -0.1, -0.05, 0.0),
-)
 SECONDS_BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
     *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
@@ -73,13 +69,7 @@ class Metrics:
             buckets=P_VALUE_BUCKETS,
             registry=self.registry,
         )
-        self._entropic_score = Histogram(
-            "isoserve_entropic_score",
-            "Entropic scores in nats; higher = more in-distribution.",
-            of_model,
-            buckets=SCORE_BUCKETS,
-            registry=self.registry,
-        )
+        self._entropic_score = ScoreHistograms(self.registry)
         self.invalid_images = Counter(
             "isoserve_invalid_images_total",
             "Images refused, by reason.",
@@ -272,7 +262,7 @@ class ModelSeries:
             for label in model.labels
         ]
         self._p_value = metrics._p_value.labels(*key)
-        self._entropic_score = metrics._entropic_score.labels(*key)
+        self._entropic_score = metrics._entropic_score.of(model)
 
     def count(self, outputs: Outputs, jobs: Sequence[Job]) -> None:
         """Count a batch's verdicts, at the operator's alpha whatever a request asked for.
