@@ -28,7 +28,7 @@ def readme() -> str:
 
 def measurements() -> str:
     """The measured part's text."""
-    return "\n".join([_knowing(), _folder(), _overload(), _throughput()])
+    return "\n".join([_knowing(), _folder(), _observability(), _overload(), _throughput()])
 
 
 def _knowing() -> str:
@@ -51,6 +51,22 @@ def _folder() -> str:
         f"{len(found['rounds'])}; its memory grew by "
         f"{found['memory_growth_mib_max']:.2f} MiB at most; "
         f"`{found['command']}`)."
+    )
+
+
+def _observability() -> str:
+    found = _result("serving_observability")
+    loads = found["servers"]["metrics and log"]
+    said = " and ".join(
+        f"{_percent(load['throughput'] - 1)} ± {100 * load['throughput_error']:.1f} % at "
+        f"{connections} connections"
+        for connections, load in loads.items()
+    )
+    return (
+        f"- **What metrics and a JSON line a request cost**: images a second with them on against "
+        f"off {said} (default network; median of {len(found['rounds'])} rounds in turns and its "
+        f"standard error; `{found['command']}`, [more](benchmarks/results/"
+        "serving_observability.md))."
     )
 
 
