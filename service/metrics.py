@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.process_collector import ProcessCollector
 
+from service.batch_histogram import BatchHistogram
 from service.drift import P_VALUE_BUCKETS, PValueWindow
 from service.engine import Model, Outputs
 from service.exemplars import Exemplars, exemplar_of
@@ -62,7 +63,7 @@ class Metrics:
         self._predictions = self._counter(
             "predictions", "Verdicts by predicted class.", "label", "verdict"
         )
-        self._p_value = Histogram(
+        self._p_value = BatchHistogram(
             "isoserve_p_value",
             "Conformal p-values; uniform on in-distribution traffic.",
             of_model,
@@ -243,8 +244,8 @@ class Metrics:
             f"isoserve_{name}_total", text, ("model", "version", *labels), registry=self.registry
         )
 
-    def _seconds(self, name: str, text: str) -> Histogram:
-        return Histogram(
+    def _seconds(self, name: str, text: str) -> BatchHistogram:
+        return BatchHistogram(
             f"isoserve_{name}_seconds", text, buckets=SECONDS_BUCKETS, registry=self.registry
         )
 
@@ -276,9 +277,10 @@ class ModelSeries:
         if ood:
             self._images[1].inc(ood, exemplar_of(jobs[rejected.index(True)].request_id))
         self.window.add(outputs.p_value, ood)
-        for index, out in zip(outputs.predicted, rejected, strict=True):
-            self._predictions[index][out].inc()
-        for p_value in outputs.p_value.tolist():
-            self._p_value.observe(p_value)
-        for score in outputs.entropic_score.tolist():
-            self._entropic_score.observe(score)
+        predictions: dict[tuple[int, bool], int] = {}
+        for each in zip(outputs.predicted, rejected, strict=True):
+            predictions[each] = predictions.get(each, 0) + 1
+        for (index, out), count in predictions.items():
+            self._predictions[index][out].inc(count)
+        self._p_value.observe_all(outputs.p_value.tolist())
+        self._entropic_score.observe_all(outputs.entropic_score.tolist())

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from models.card import ModelCard
+from service.batch_histogram import BatchHistogram
 
 if TYPE_CHECKING:
     from service.engine import Model
@@ -34,15 +35,15 @@ class ScoreHistograms:
     """All versions' histograms, which Prometheus sees as one metric."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._of_version: dict[tuple[str, str], tuple[Edges, Histogram]] = {}
+        self._of_version: dict[tuple[str, str], tuple[Edges, BatchHistogram]] = {}
         registry.register(self)
 
-    def of(self, model: Model) -> Histogram:
+    def of(self, model: Model) -> BatchHistogram:
         """The version's histogram: the one it had, unless another file took its number."""
         key, edges = (model.name, str(model.version)), score_edges(model.card)
         had = self._of_version.get(key)
         if had is None or had[0] != edges:
-            had = edges, Histogram(NAME, TEXT, LABELS, buckets=edges, registry=None)
+            had = edges, BatchHistogram(NAME, TEXT, LABELS, buckets=edges, registry=None)
             self._of_version[key] = had
         return had[1].labels(*key)
 

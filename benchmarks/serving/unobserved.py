@@ -13,6 +13,7 @@ from typing import Any
 from prometheus_client import Counter, Histogram
 
 from isoserve.cli import main
+from service.batch_histogram import BatchHistogram
 from service.metrics import Metrics, ModelSeries
 
 
@@ -24,6 +25,7 @@ def switch_off() -> None:
     """Make everything that counts do nothing, in this process."""
     Counter.inc = _nothing  # type: ignore[method-assign]
     Histogram.observe = _nothing  # type: ignore[method-assign]
+    BatchHistogram.observe_all = _nothing  # type: ignore[method-assign]
     Metrics.request_answered = _nothing  # type: ignore[method-assign]
     ModelSeries.count = _nothing  # type: ignore[method-assign]
 

@@ -36,8 +36,8 @@ def test_each_server_counts_and_tells_what_its_name_says(
         assert sum(each.value for each in samples if each.name == name) == counts, name
     answered = [each for each in samples if each.name == "isoserve_request_duration_seconds_count"]
     assert sum(each.value for each in answered if each.labels["status"] == "200") == counts
-    told = (tmp_path / "said").read_text().count('"route":"/v1/predict"')
-    assert told == (candidate is ALL)
+    verdicts = (tmp_path / "said").read_text().count('"is_ood":')
+    assert verdicts == (candidate is ALL)
 
 
 def load(per_second: float, cpu_us: float) -> dict[str, dict[str, float]]:

@@ -45,7 +45,7 @@ def send(server: RunningServer, client_number: int) -> Counts:
             refused = client.post("/v1/predict", content=BROKEN)
             route = "isoserve_request_duration_seconds_count"
             sent[route, "/v1/predict", str(refused.status_code)] += 1
-            sent["isoserve_invalid_images_total", refused.json()["type"].rpartition("/")[2]] += 1
+            sent["isoserve_invalid_images_total", refused.json()["reason"]] += 1
             files = [("files", ("x.png", data)) for data in (*IMAGES, image)]
             batch = client.post("/v1/predict/batch", files=files).raise_for_status().json()
             count_answers(sent, "/v1/predict/batch", batch["results"])

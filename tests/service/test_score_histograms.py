@@ -36,8 +36,9 @@ def model(card: ModelCard = CARD, version: int = 1) -> Any:
 
 def buckets(registry: CollectorRegistry, version: int = 1) -> dict[float, float]:
     """Upper bound -> scores up to it, as a scraper reads them."""
-    (family,) = text_string_to_metric_families(generate_latest(registry).decode())
-    assert (family.name, family.type) == ("isoserve_entropic_score", "histogram")
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    (family,) = (each for each in families if each.type == "histogram")
+    assert family.name == "isoserve_entropic_score"
     return {
         float(sample.labels["le"]): sample.value
         for sample in family.samples
