@@ -62,10 +62,13 @@ def _observability() -> str:
         f"{connections} connections"
         for connections, load in loads.items()
     )
+    every = [load for each in found["servers"].values() for load in each.values()]
+    worst = min(every, key=lambda load: float(load["throughput"]))
     return (
         f"- **What metrics and a JSON line a request cost**: images a second with them on against "
-        f"off {said} (default network; median of {len(found['rounds'])} rounds in turns and its "
-        f"standard error; `{found['command']}`, [more](benchmarks/results/"
+        f"off {said}; the worst of four medians, metrics without the log among them, "
+        f"{_percent(worst['throughput'] - 1)} ± {100 * worst['throughput_error']:.1f} % (default "
+        f"network; {len(found['rounds'])} rounds in turns, with standard errors; `{found['command']}`, [more](benchmarks/results/"
         "serving_observability.md))."
     )
 

@@ -68,6 +68,7 @@ def main() -> None:
             rounds.append(_round(order, image.read_bytes(), given.seconds))
             print(f"round {len(rounds)}: {json.dumps(rounds[-1])}", flush=True)
     command = f"python -m benchmarks.serving.observability --model {given.model}"
+    command += f" --rounds {given.rounds}" + " --more" * given.more
     result = {
         **taken,
         "command": command,
