@@ -68,8 +68,8 @@ def _observability() -> str:
         f"- **What metrics and a JSON line a request cost**: images a second with them on against "
         f"off {said}; the worst of four medians, metrics without the log among them, "
         f"{_percent(worst['throughput'] - 1)} ± {100 * worst['throughput_error']:.1f} % (default "
-        f"network; {len(found['rounds'])} rounds in turns, with standard errors; `{found['command']}`, [more](benchmarks/results/"
-        "serving_observability.md))."
+        f"network; {len(found['rounds'])} rounds in turns, with standard errors; "
+        f"`{found['command']}`, [more](benchmarks/results/serving_observability.md))."
     )
 
 
