@@ -1,6 +1,7 @@
 # The service alone: no torch, no compiler and no pip in the last stage.
 #   docker build -t isoserve .                    the processor
 #   docker build -t isoserve:gpu --target gpu .   CUDA 13, the one onnxruntime-gpu is built for
+#   --build-arg EXTRAS=otel,grpc                  with traces and gRPC; review is the third for serving
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS wheel
@@ -12,13 +13,21 @@ COPY service service
 COPY training training
 RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
+# What the project needs comes before its code, so that a change of code reuses these layers.
+FROM ${BASE_IMAGE} AS wanted
+ARG EXTRAS=""
+WORKDIR /wanted
+COPY pyproject.toml ./
+RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+extras = [project['optional-dependencies'][name] for name in '${EXTRAS}'.replace(',', ' ').split()]; \
+print(*sum(extras, project['dependencies']), sep='\n')" > wanted.txt
+
 FROM ${BASE_IMAGE} AS packages
 WORKDIR /packages
 RUN python3 -m venv --without-pip /opt/isoserve
-# What the project needs before its code, so that a change of code reuses this layer.
-COPY pyproject.toml constraints.txt ./
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\\n')" > wanted.txt \
-    && python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir \
+COPY constraints.txt ./
+COPY --from=wanted /wanted/wanted.txt ./
+RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir \
         --constraint constraints.txt --requirement wanted.txt
 COPY --from=wheel /wheels wheels
 RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir --no-deps wheels/*.whl \
@@ -31,11 +40,11 @@ RUN python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir --no
 FROM ${BASE_IMAGE} AS gpu-packages
 WORKDIR /packages
 RUN python3 -m venv --without-pip /opt/isoserve
-COPY pyproject.toml constraints.txt constraints-gpu.txt ./
+COPY constraints.txt constraints-gpu.txt ./
+COPY --from=wanted /wanted/wanted.txt ./
 # The same, but for the runtime: onnxruntime-gpu brings the module of the same name, and its extras
 # bring CUDA and cuDNN, so that of the machine only the driver is used.
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\\n')" > wanted.txt \
-    && sed -i 's/^onnxruntime\b/onnxruntime-gpu[cuda,cudnn]/' wanted.txt \
+RUN sed -i 's/^onnxruntime\b/onnxruntime-gpu[cuda,cudnn]/' wanted.txt \
     && sed -i 's/^onnxruntime\b/onnxruntime-gpu/' constraints.txt \
     && python3 -m pip --python /opt/isoserve/bin/python install --no-cache-dir \
         --constraint constraints.txt --constraint constraints-gpu.txt --requirement wanted.txt

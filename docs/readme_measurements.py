@@ -28,7 +28,7 @@ def readme() -> str:
 
 def measurements() -> str:
     """The measured part's text."""
-    return "\n".join([_knowing(), _folder(), _overload(), _throughput()])
+    return "\n".join([_knowing(), _folder(), _observability(), _overload(), _throughput()])
 
 
 def _knowing() -> str:
@@ -51,6 +51,25 @@ def _folder() -> str:
         f"{len(found['rounds'])}; its memory grew by "
         f"{found['memory_growth_mib_max']:.2f} MiB at most; "
         f"`{found['command']}`)."
+    )
+
+
+def _observability() -> str:
+    found = _result("serving_observability")
+    loads = found["servers"]["metrics and log"]
+    said = " and ".join(
+        f"{_percent(load['throughput'] - 1)} ± {100 * load['throughput_error']:.1f} % at "
+        f"{connections} connections"
+        for connections, load in loads.items()
+    )
+    every = [load for each in found["servers"].values() for load in each.values()]
+    worst = min(every, key=lambda load: float(load["throughput"]))
+    return (
+        f"- **What metrics and a JSON line a request cost**: images a second with them on against "
+        f"off {said}; the worst of four medians, metrics without the log among them, "
+        f"{_percent(worst['throughput'] - 1)} ± {100 * worst['throughput_error']:.1f} % (default "
+        f"network; {len(found['rounds'])} rounds in turns, with standard errors; "
+        f"`{found['command']}`, [more](benchmarks/results/serving_observability.md))."
     )
 
 

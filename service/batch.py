@@ -117,9 +117,8 @@ class BatchRunner:
         metrics = self._metrics
         metrics.inference_duration.observe(seconds)
         metrics.batch_size.observe(len(ready))
-        for job in ready:
-            metrics.queue_wait.observe(job.wait_seconds)
-            metrics.decode_duration.observe(job.decode_seconds)
+        metrics.queue_wait.observe_all([job.wait_seconds for job in ready])
+        metrics.decode_duration.observe_all([job.decode_seconds for job in ready])
         ready[0].served.series.count(outputs, ready)
         if self.keeper is not None:
             self.keeper.consider(ready, outputs)

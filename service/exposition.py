@@ -38,18 +38,20 @@ def of_all_workers() -> CollectorRegistry:
 
 
 class _Strict:
-    """What OpenMetrics allows: a histogram with negative bounds has no sum, and so no count."""
+    """What OpenMetrics allows: a histogram with negative bounds has neither sum nor count."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
         for metric in self._registry.collect():
-            names = {sample.name for sample in metric.samples}
-            if metric.type == "histogram" and f"{metric.name}_sum" not in names:
-                count = f"{metric.name}_count"
-                metric.samples = [each for each in metric.samples if each.name != count]
+            if metric.type == "histogram" and _has_negative_bounds(metric):
+                metric.samples = [each for each in metric.samples if "le" in each.labels]
             yield metric
+
+
+def _has_negative_bounds(histogram: Metric) -> bool:
+    return any(float(each.labels.get("le", 0)) < 0 for each in histogram.samples)
 
 
 class _Workers:

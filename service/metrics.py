@@ -17,11 +17,13 @@ from prometheus_client import (
 )
 from prometheus_client.process_collector import ProcessCollector
 
+from service.batch_histogram import BatchHistogram
 from service.drift import P_VALUE_BUCKETS, PValueWindow
 from service.engine import Model, Outputs
 from service.exemplars import Exemplars, exemplar_of
 from service.exposition import LEFT, expose, of_all_workers
 from service.request_record import RequestRecord
+from service.score_histograms import ScoreHistograms
 
 if TYPE_CHECKING:
     from service.job import Job
@@ -31,11 +33,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where it is in the environment, this process is one of several whose numbers are added up."""
 
-SCORE_BUCKETS = (
-    *(-7.0, -6.0, -5.0, -4.5, -4.0, -3.5, -3.0, -2.75, -2.5),
-    *(round(-2.3 + 0.1 * step, 1) for step in range(19)),
-    *(-0.3, -0.2, -0.1, -0.05, 0.0),
-)
 SECONDS_BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
     *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
@@ -66,20 +63,14 @@ class Metrics:
         self._predictions = self._counter(
             "predictions", "Verdicts by predicted class.", "label", "verdict"
         )
-        self._p_value = Histogram(
+        self._p_value = BatchHistogram(
             "isoserve_p_value",
             "Conformal p-values; uniform on in-distribution traffic.",
             of_model,
             buckets=P_VALUE_BUCKETS,
             registry=self.registry,
         )
-        self._entropic_score = Histogram(
-            "isoserve_entropic_score",
-            "Entropic scores in nats; higher = more in-distribution.",
-            of_model,
-            buckets=SCORE_BUCKETS,
-            registry=self.registry,
-        )
+        self._entropic_score = ScoreHistograms(self.registry)
         self.invalid_images = Counter(
             "isoserve_invalid_images_total",
             "Images refused, by reason.",
@@ -253,8 +244,8 @@ class Metrics:
             f"isoserve_{name}_total", text, ("model", "version", *labels), registry=self.registry
         )
 
-    def _seconds(self, name: str, text: str) -> Histogram:
-        return Histogram(
+    def _seconds(self, name: str, text: str) -> BatchHistogram:
+        return BatchHistogram(
             f"isoserve_{name}_seconds", text, buckets=SECONDS_BUCKETS, registry=self.registry
         )
 
@@ -272,7 +263,7 @@ class ModelSeries:
             for label in model.labels
         ]
         self._p_value = metrics._p_value.labels(*key)
-        self._entropic_score = metrics._entropic_score.labels(*key)
+        self._entropic_score = metrics._entropic_score.of(model)
 
     def count(self, outputs: Outputs, jobs: Sequence[Job]) -> None:
         """Count a batch's verdicts, at the operator's alpha whatever a request asked for.
@@ -286,9 +277,10 @@ class ModelSeries:
         if ood:
             self._images[1].inc(ood, exemplar_of(jobs[rejected.index(True)].request_id))
         self.window.add(outputs.p_value, ood)
-        for index, out in zip(outputs.predicted, rejected, strict=True):
-            self._predictions[index][out].inc()
-        for p_value in outputs.p_value.tolist():
-            self._p_value.observe(p_value)
-        for score in outputs.entropic_score.tolist():
-            self._entropic_score.observe(score)
+        predictions: dict[tuple[int, bool], int] = {}
+        for each in zip(outputs.predicted, rejected, strict=True):
+            predictions[each] = predictions.get(each, 0) + 1
+        for (index, out), count in predictions.items():
+            self._predictions[index][out].inc(count)
+        self._p_value.observe_all(outputs.p_value.tolist())
+        self._entropic_score.observe_all(outputs.entropic_score.tolist())

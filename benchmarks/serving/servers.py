@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -125,6 +126,14 @@ class Running:
         """Resident memory of the process and its children, proportional, in MB."""
         return sum(_proportional_kb(pid) for pid in _family(self.process.pid)) / 1024
 
+    def processor_seconds(self) -> float:
+        """What the process and its children have used of the cores, in 10 ms."""
+        ticks = 0
+        for pid in _family(self.process.pid):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def descriptors(self) -> int:
         """Open descriptors of the process and its children."""
         return sum(
@@ -133,7 +142,13 @@ class Running:
 
 
 @contextmanager
-def running(candidate: Candidate, model: Path, image: Path, *flags: str) -> Iterator[Running]:
+def running(
+    candidate: Candidate,
+    model: Path,
+    image: Path,
+    *flags: str,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+) -> Iterator[Running]:
     """Start the server and wait until it answers the image; end it afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -150,7 +165,7 @@ def running(candidate: Candidate, model: Path, image: Path, *flags: str) -> Iter
         [sys.executable, "-m", candidate.module, *given, *flags],
         env=environment,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         process_group=0,
     )
     try:

@@ -128,15 +128,20 @@ def _curves(axes: Axes, panel: dict[str, Any], answers: list[Series]) -> None:
             axes.fill_between(x, base if stacked else 0 * y, y, color=colour, alpha=fill, lw=0)
         if stacked:
             base = y
-    axes.set_ylim(bottom=defaults.get("min"), top=defaults.get("max"))
+    axes.set_ylim(bottom=defaults.get("min"))
+    if "max" in defaults:
+        # A curve that stays at the top is to be seen.
+        axes.set_ylim(top=1.03 * defaults["max"])
     if not np.any(axes.dataLim.height):
         axes.set_ylim(top=1)
     _time_axis(axes)
     scale = 2**20 if defaults["unit"] == "bytes" else 1
     ticks = MaxNLocator(5).tick_values(*(end / scale for end in axes.get_ylim()))
-    axes.yaxis.set_major_locator(FixedLocator([scale * tick for tick in ticks[:-1]]))
+    shown_ticks = [scale * tick for tick in ticks if scale * tick <= axes.get_ylim()[1]]
+    axes.yaxis.set_major_locator(FixedLocator(shown_ticks))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: shown(v, defaults["unit"])))
-    columns = max(1, min(len(named), int(axes.bbox.width / 75)))
+    name_width = 30 + 3.7 * max(len(name) for name, _ in named)
+    columns = max(1, min(len(named), int(axes.bbox.width / name_width)))
     axes.legend(
         *(handles[:12] for handles in axes.get_legend_handles_labels()),
         loc="upper left",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -57,6 +60,41 @@ def test_every_dependency_of_the_image_is_pinned_and_torch_is_none_of_them() -> 
     pins = (ROOT / "constraints.txt").read_text().split()
     assert wanted <= {_name(pin) for pin in pins if "==" in pin}
     assert not wanted & {"torch", "torchvision", "onnx", "scipy", "matplotlib"}
+
+
+@pytest.mark.parametrize(
+    ("extras", "names"),
+    [
+        ("", []),
+        ("otel", ["otel"]),
+        ("grpc,review", ["grpc", "review"]),
+        ("otel grpc", ["otel", "grpc"]),
+    ],
+)
+def test_the_image_is_built_with_the_extras_that_are_asked_for(
+    tmp_path: Path, extras: str, names: list[str]
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"]]
+    for name in names:
+        wanted += project["optional-dependencies"][name]
+    assert write_wanted(tmp_path, extras).returncode == 0
+    assert (tmp_path / "wanted.txt").read_text().splitlines() == wanted
+    pins = (ROOT / "constraints.txt").read_text().split()
+    assert {_name(each) for each in wanted} <= {_name(pin) for pin in pins if "==" in pin}
+
+
+def test_an_extra_that_there_is_not_ends_the_build(tmp_path: Path) -> None:
+    assert write_wanted(tmp_path, "metrics").returncode != 0
+
+
+def write_wanted(folder: Path, extras: str) -> subprocess.CompletedProcess[bytes]:
+    """What the stage runs, as a builder's shell runs it."""
+    (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    command = stages()["wanted"].split("\nRUN ")[1].replace("\\\n", "")
+    command = command.replace("python3", sys.executable)
+    environment = {**os.environ, "EXTRAS": extras}
+    return subprocess.run(["sh", "-c", command], cwd=folder, env=environment, check=False)
 
 
 def test_the_gpu_image_has_the_same_runtime_for_cuda_and_pinned_libraries_of_it() -> None:

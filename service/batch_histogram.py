@@ -1,0 +1,26 @@
+"""A histogram that takes the values of a whole batch at once."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from prometheus_client import Histogram
+
+
+class BatchHistogram(Histogram):
+    """Prometheus' histogram, with a cheaper way to observe several values.
+
+    Each :meth:`observe` takes two locks and tries the buckets one by one; between two runs of a
+    network, with the processor's caches cold, that is dear.
+    """
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Observe each value; one that is no number counts as the lowest."""
+        self._sum.inc(sum(values))
+        counts: dict[int, int] = {}
+        for value in values:
+            bucket = bisect_left(self._upper_bounds, value)
+            counts[bucket] = counts.get(bucket, 0) + 1
+        for bucket, count in counts.items():
+            self._buckets[bucket].inc(count)
