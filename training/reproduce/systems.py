@@ -165,6 +165,7 @@ SYSTEMS: tuple[System, ...] = (
         acet=True,
     ),
     System("Energy", "softmax", "1", "nothing", energy),
+    System("IsoMax2/MPS", "isomax2", "1", "nothing", maximum_probability),
     System("KNN/SoftMax", "softmax", "1", "the training set's features", fit=_fit_neighbours),
     System("KNN/IsoMax2", "isomax2", "1", "the training set's features", fit=_fit_neighbours),
     System("ViM", "softmax", "1", "a pass over the training set", fit=_fit_virtual_logit),
