@@ -28,7 +28,8 @@ def readme() -> str:
 
 def measurements() -> str:
     """The measured part's text."""
-    return "\n".join([_knowing(), _folder(), _observability(), _overload(), _throughput()])
+    parts = [_knowing(), _int8(), _folder(), _observability(), _soak(), _overload(), _throughput()]
+    return "\n".join(parts)
 
 
 def _knowing() -> str:
@@ -40,6 +41,21 @@ def _knowing() -> str:
         f"- **What knowing costs**: the default network with score and p-values "
         f"against the same with a plain SoftMax head, time of a run {costs} (median of "
         f"{found['rows'][0]['rounds']} pairs; `{found['command']}`)."
+    )
+
+
+def _int8() -> str:
+    found = _result("quantize")
+    faster = " and ".join(
+        f"{ratio:.2f} times the images a second in batches of {batch}"
+        for batch, ratio in found["speedup"].items()
+    )
+    accuracy = found["accuracy"]["int8"] - found["accuracy"]["float32"]
+    auroc = min(each["int8"] - each["float32"] for each in found["auroc"].values())
+    return (
+        f"- **The default network in 8 bits** (`isoserve quantize`): {faster}; accuracy "
+        f"{100 * accuracy:+.2f} points on {found['images']:,} images, the worst of "
+        f"{len(found['auroc'])} AUROCs {100 * auroc:+.2f} (`{found['command']}`)."
     )
 
 
@@ -70,6 +86,15 @@ def _observability() -> str:
         f"{_percent(worst['throughput'] - 1)} ± {100 * worst['throughput_error']:.1f} % (default "
         f"network; {len(found['rounds'])} rounds in turns, with standard errors; "
         f"`{found['command']}`, [more](benchmarks/results/serving_observability.md))."
+    )
+
+
+def _soak() -> str:
+    found = _result("serving_soak")
+    return (
+        f"- **{found['seconds'] / 60:g} minutes of {found['offered']:,} mixed and hostile images**: "
+        f"memory {_percent(found['memory_growth'])} after the warm-up, {found['lost']} requests "
+        f"without an answer ([more](benchmarks/results/serving_soak.md))."
     )
 
 

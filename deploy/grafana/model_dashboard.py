@@ -138,7 +138,7 @@ def shadow() -> Panel:
     seen = f"isoserve_shadow_images_total{{{OF_MODEL}}}"
     agreeing = f'isoserve_shadow_images_total{{{OF_MODEL}, class_agrees="true"}}'
     of_pair = "sum by (model, version, shadow_version)"
-    named = "{{model}} v{{version}} and v{{shadow_version}}"
+    named = "{{model}} v{{version}}, v{{shadow_version}}:"
     return lines(
         "Shadow agreement",
         "Part of the images seen by a shadow that it calls by the live version's class, and the "
@@ -153,7 +153,7 @@ def shadow() -> Panel:
             Query(
                 f"{of_pair} (rate(isoserve_shadow_images_total{{{OF_MODEL},"
                 f' rejected="{who}"}}{RATE})) / ({of_pair} (rate({seen}{RATE})) > 0)',
-                f"{named} rejected by the {who} one alone",
+                f"{named} {who} alone rejects",
             )
             for who in ("live", "shadow")
         ),
