@@ -21,7 +21,7 @@ from training.reproduce.material import Sources
 from training.reproduce.measure import measure
 from training.reproduce.plots import draw_all
 from training.reproduce.report import Circumstances, Findings, write_report
-from training.reproduce.scale import SCALES, Scale
+from training.reproduce.scale import LOSSES, SCALES, Scale
 from training.reproduce.speed import Cost, measure_costs
 from training.reproduce.store import Store, digest
 
@@ -65,6 +65,13 @@ PACKAGES = ("torch", "numpy", "scikit-learn", "pytorch-ood")
 )
 @click.option("--network", multiple=True, help="Only these of the scale's networks, or others.")
 @click.option("--only-in", multiple=True, help="Only these in-distributions of the scale.")
+@click.option(
+    "--loss",
+    "losses",
+    type=click.Choice(LOSSES),
+    multiple=True,
+    help="Only the systems on networks of these losses; repeated.",
+)
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds of the main losses.")
 @click.option(
     "--epochs",
@@ -76,6 +83,18 @@ PACKAGES = ("torch", "numpy", "scikit-learn", "pytorch-ood")
     default=True,
     show_default=True,
     help="Also the trainings of E_s, of the ablation and of fewer images.",
+)
+@click.option(
+    "--tuned/--no-tuned",
+    default=True,
+    show_default=True,
+    help="Also ODIN and Mahalanobis, whose search costs more than a training.",
+)
+@click.option(
+    "--fooling/--no-fooling",
+    default=True,
+    show_default=True,
+    help="Also evolve fooling images, against one more network.",
 )
 @click.option("--note", default="", help="A remark on the images, shown in the report.")
 @click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda, ...")
@@ -89,9 +108,12 @@ def reproduce(
     out_data: tuple[str, ...],
     network: tuple[str, ...],
     only_in: tuple[str, ...],
+    losses: tuple[str, ...],
     seeds: int | None,
     epochs: int | None,
     studies: bool,
+    tuned: bool,
+    fooling: bool,
     note: str,
     accelerator: str,
     devices: str,
@@ -109,7 +131,8 @@ def reproduce(
           --out-data tinyimagenet=data/tinyimagenet --out-data svhn
     """
     scale = _chosen(SCALES[scale_name], network, only_in, seeds, epochs)
-    scale = replace(scale, studies=studies)
+    scale = replace(scale, losses=losses or LOSSES, studies=studies)
+    scale = replace(scale, tuned=tuned, fooling=fooling)
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
@@ -220,11 +243,12 @@ def _command(parameters: dict[str, object]) -> str:
         for value in cast("tuple[str, ...]", parameters[name]):
             label, separator, source = value.rpartition("=")
             words += [f"--{name.replace('_', '-')}", f"{label}{separator}{Path(source).name}"]
+    for loss in cast("tuple[str, ...]", parameters["losses"]):
+        words += ["--loss", loss]
     for name in ("seeds", "epochs"):
         if parameters[name] is not None:
             words += [f"--{name}", str(parameters[name])]
-    if not parameters["studies"]:
-        words.append("--no-studies")
+    words += [f"--no-{name}" for name in ("studies", "tuned", "fooling") if not parameters[name]]
     return " ".join(words)
 
 

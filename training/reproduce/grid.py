@@ -82,15 +82,11 @@ class Grid:
 
     def evaluate(self) -> list[Cell]:
         """Score every set with every system; returns the cells in the order of the trainings."""
-        fooling = {
-            (network, data): self._fooling_set(network, data)
-            for data in self.scale.in_data
-            for network in self.scale.networks
-        }
+        fooling = {pair: self._fooling_set(*pair) for pair in self._pairs()}
         shown = [training for training in self.trainings if training.purpose != "fooling"]
         cells = {}
         for number, training in self._shared_out("evaluation", shown):
-            cell = self._cell(training, fooling[training.recipe.network, training.in_data])
+            cell = self._cell(training, fooling.get((training.recipe.network, training.in_data)))
             with self.pace.step(
                 f"evaluation {number}/{len(shown)}: {training.words}",
                 self._evaluation_work(training),
@@ -159,6 +155,12 @@ class Grid:
             self._keys[training] = digest(recipe=recipe, images=images_digest)
         return self._keys[training]
 
+    def _pairs(self) -> list[tuple[str, str]]:
+        """The networks and in-distributions that get fooling images."""
+        if not self.scale.fooling:
+            return []
+        return [(network, data) for data in self.scale.in_data for network in self.scale.networks]
+
     def _fooling_set(self, network: str, in_data: str) -> ImageSet:
         target = self.evaluation(fooling_target(self.scale, network, in_data))
         count, generations = self.scale.fooling_images, self.scale.fooling_generations
@@ -186,7 +188,7 @@ class Grid:
         )
         return ImageSet(FOOLING, arrays["pixels"], digest(fooling=key), note)
 
-    def _cell(self, training: Training, fooling: ImageSet) -> Cell:
+    def _cell(self, training: Training, fooling: ImageSet | None) -> Cell:
         test = self.data[training.in_data].test
         systems = [
             system
@@ -194,19 +196,19 @@ class Grid:
             if system.loss == training.recipe.loss
             and system.acet == bool(training.recipe.acet_steps)
             and (training.purpose == "main" or system.of_logits is not None)
-            and (training.recipe.seed == 0 or not system.first_seed_alone)
+            and (not system.tuned or (self.scale.tuned and training.recipe.seed == 0))
         ]
         return Cell(
             evaluation=self.evaluation(training),
             systems=tuple(systems),
             test=ImageSet("test", test.pixels, test.digest()),
             test_labels=tuple(test.labels.tolist()),
-            out_sets=(*self.out_sets[training.in_data], fooling),
+            out_sets=(*self.out_sets[training.in_data], *([fooling] if fooling else [])),
         )
 
     def _work(self) -> float:
         both = sum(self._training_work(t) + self._evaluation_work(t) for t in self.trainings)
-        return both + self._fooling_work() * len(self.scale.networks) * len(self.scale.in_data)
+        return both + self._fooling_work() * len(self._pairs())
 
     def _training_work(self, training: Training) -> float:
         recipe = training.recipe
@@ -219,7 +221,7 @@ class Grid:
             len(images.pixels) for images in self.out_sets[training.in_data]
         )
         first = training.purpose == "main" and training.recipe.seed == 0
-        tuned = first and training.recipe.loss == "softmax"
+        tuned = self.scale.tuned and first and training.recipe.loss == "softmax"
         return shown * (40.0 if tuned else 1.0)
 
     def _fooling_work(self) -> float:

@@ -116,7 +116,13 @@ def all_trainings(scale: Scale) -> list[Training]:
         plan += entropic_scale_trainings(scale) + ablation_trainings(scale)
         plan += fewer_images_trainings(scale, "softmax")
         plan += fewer_images_trainings(scale, "isomax2")
-    return plan
+    return [training for training in plan if _wanted(scale, training)]
+
+
+def _wanted(scale: Scale, training: Training) -> bool:
+    if training.purpose == "fooling":
+        return scale.fooling
+    return ("acet" if training.recipe.acet_steps else training.recipe.loss) in scale.losses
 
 
 def first_of_each_class(images: LabelledImages, per_class: int | None) -> LabelledImages:

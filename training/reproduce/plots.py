@@ -44,6 +44,8 @@ def draw_all(results: Results, cells: Sequence[Cell], folder: Path) -> list[str]
         for cell in cells
         if cell.evaluation.training.purpose == "main" and cell.evaluation.training.recipe.seed == 0
     }
+    if not {"softmax", "isomax2"} <= main.keys():
+        return []  # every figure compares these
     pair = [main["softmax"], main["isomax2"]]
     scales = [cell for cell in cells if cell.evaluation.training.purpose == "entropic scale"]
     fewer = [cell for cell in cells if cell.evaluation.training.purpose == "fewer images"]
@@ -57,7 +59,7 @@ def draw_all(results: Results, cells: Sequence[Cell], folder: Path) -> list[str]
     _curves(curves, "accuracy", folder / "isomax2_figure6.png")
     _curves(curves, "loss", folder / "isomax2_figure7.png")
     left_out = set() if fewer else {"isomax2_figure2"}
-    if scales:
+    if scales and "isomax" in main:
         shown = [main["softmax"], *scales, main["isomax"]]
         _entropic_scales(results, shown, folder / "isomax_figure1.png")
     else:

@@ -269,10 +269,11 @@ def _details(results: Results) -> list[Part]:
         )
         for entry in learned
     ]
-    parts += [
-        Paragraph("Scales (from 10) and tilts (from 0) that IsoMax2 learned:"),
-        Table(("network", "scales", "tilts"), tuple(rows)),
-    ]
+    if rows:
+        parts += [
+            Paragraph("Scales (from 10) and tilts (from 0) that IsoMax2 learned:"),
+            Table(("network", "scales", "tilts"), tuple(rows)),
+        ]
     for entry in results.fooling:
         parts.append(
             Paragraph(

@@ -9,6 +9,8 @@ from training.recipe import Recipe
 FOOLING_SEED = 1000
 """Seed of the network the fooling images are evolved against; it is not among the evaluated."""
 
+LOSSES = ("softmax", "isomax", "isomax2", "isomax+", "acet")
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -30,6 +32,12 @@ class Scale:
     at 0.01 it reaches the accuracy of the others."""
     study: tuple[str, str]
     """Network and in-distribution of the figures and of [IsoMax2] table 3."""
+    losses: tuple[str, ...] = field(default=LOSSES, kw_only=True)
+    """Those that are trained; the studies of others fall away."""
+    fooling: bool = field(default=True, kw_only=True)
+    """Whether fooling images are among the out-distributions, which takes a network of its own."""
+    tuned: bool = field(default=True, kw_only=True)
+    """Whether ODIN and Mahalanobis, whose search costs more than a training, are run."""
     studies: bool = field(default=True, kw_only=True)
     """Whether E_s, the ablation and fewer images are trained, or the main tables alone."""
     images_per_class: tuple[int, ...]

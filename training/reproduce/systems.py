@@ -69,8 +69,8 @@ class System:
     fit: Callable[[TrainedNetwork, TuningData], Fitted] | None = None
     """For all others."""
     acet: bool = False
-    first_seed_alone: bool = False
-    """For systems whose tuning costs more than a training: run for seed 0 only."""
+    tuned: bool = False
+    """Whether its settings are searched for, which costs more than a training: seed 0 only."""
 
     def fitted(self, network: TrainedNetwork, data: TuningData) -> Fitted:
         if self.fit is not None:
@@ -145,16 +145,14 @@ SYSTEMS: tuple[System, ...] = (
     System("IsoMax2/ES", "isomax2", "1", "nothing", entropic_score),
     System("IsoMax+/MDS", "isomax+", "1", "nothing", _least_distance),
     System("IsoMax+/ES", "isomax+", "1", "nothing", entropic_score),
-    System(
-        "ODIN", "softmax", "2 forward, 1 backward", _TUNED, fit=_fit_odin, first_seed_alone=True
-    ),
+    System("ODIN", "softmax", "2 forward, 1 backward", _TUNED, fit=_fit_odin, tuned=True),
     System(
         "Mahalanobis",
         "softmax",
         "2 forward, 1 backward a layer",
         f"{_TUNED}; a pass over the training set",
         fit=_fit_mahalanobis,
-        first_seed_alone=True,
+        tuned=True,
     ),
     System(
         "ACET",

@@ -165,6 +165,37 @@ def test_without_the_studies_the_main_tables_are_the_same(
     assert records(tmp_path) == records(output)
 
 
+@pytest.mark.parametrize("losses", [("softmax", "isomax2"), ("acet",)])
+def test_the_systems_of_some_losses_alone(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: tuple[str, ...]
+) -> None:
+    monkeypatch.setitem(SCALES, "smoke", TINY)
+    monkeypatch.setattr(material, "digits", every_third_digit)
+    shutil.copytree(output / "cells", tmp_path / "cells")
+    shutil.rmtree(tmp_path / "cells" / "fooling")
+    options = [word for loss in losses for word in ("--loss", loss)]
+    refusals = ["--no-studies", "--no-tuned", "--no-fooling"]
+    result = run(tmp_path, *refusals, *options)
+    assert result.exit_code == 0
+    assert not (tmp_path / "cells" / "fooling").exists()
+    assert " ".join([*options, *refusals]) in (tmp_path / "report.md").read_text()
+    both = [
+        {
+            (record["method"], record["out_data"], record["metric"]): record["value"]
+            for record in json.loads((folder / "results.json").read_text())["records"]
+        }
+        for folder in (output, tmp_path)
+    ]
+    wanted = {
+        system.name
+        for system in SYSTEMS
+        if ("acet" if system.acet else system.loss) in losses and not system.tuned
+    }
+    found = {method for method, out_data, _ in both[1] if out_data and "wd=" not in method}
+    assert found == wanted
+    assert both[1].items() <= both[0].items()
+
+
 def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TWO, str(tmp_path)]
     both = [
