@@ -92,7 +92,7 @@ def _observability() -> str:
 def _soak() -> str:
     found = _result("serving_soak")
     return (
-        f"- **{found['seconds'] / 60:g} minutes of {found['offered']:,} mixed and hostile images**: "
+        f"- **{found['offered']:,} mixed, hostile images** in {found['seconds'] / 60:g} minutes: "
         f"memory {_percent(found['memory_growth'])} after the warm-up, {found['lost']} requests "
         f"without an answer ([more](benchmarks/results/serving_soak.md))."
     )
