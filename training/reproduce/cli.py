@@ -131,8 +131,7 @@ def reproduce(
           --out-data tinyimagenet=data/tinyimagenet --out-data svhn
     """
     scale = _chosen(SCALES[scale_name], network, only_in, seeds, epochs)
-    scale = replace(scale, losses=losses or LOSSES, studies=studies)
-    scale = replace(scale, tuned=tuned, fooling=fooling)
+    scale = replace(scale, losses=losses or LOSSES, studies=studies, tuned=tuned, fooling=fooling)
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,

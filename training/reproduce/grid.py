@@ -82,7 +82,7 @@ class Grid:
 
     def evaluate(self) -> list[Cell]:
         """Score every set with every system; returns the cells in the order of the trainings."""
-        fooling = {pair: self._fooling_set(*pair) for pair in self._pairs()}
+        fooling = {pair: self._fooling_set(*pair) for pair in self._fooled_pairs}
         shown = [training for training in self.trainings if training.purpose != "fooling"]
         cells = {}
         for number, training in self._shared_out("evaluation", shown):
@@ -155,11 +155,9 @@ class Grid:
             self._keys[training] = digest(recipe=recipe, images=images_digest)
         return self._keys[training]
 
-    def _pairs(self) -> list[tuple[str, str]]:
-        """The networks and in-distributions that get fooling images."""
-        if not self.scale.fooling:
-            return []
-        return [(network, data) for data in self.scale.in_data for network in self.scale.networks]
+    @property
+    def _fooled_pairs(self) -> list[tuple[str, str]]:
+        return self.scale.pairs if self.scale.fooling else []
 
     def _fooling_set(self, network: str, in_data: str) -> ImageSet:
         target = self.evaluation(fooling_target(self.scale, network, in_data))
@@ -208,7 +206,7 @@ class Grid:
 
     def _work(self) -> float:
         both = sum(self._training_work(t) + self._evaluation_work(t) for t in self.trainings)
-        return both + self._fooling_work() * len(self._pairs())
+        return both + self._fooling_work() * len(self._fooled_pairs)
 
     def _training_work(self, training: Training) -> float:
         recipe = training.recipe

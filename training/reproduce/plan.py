@@ -102,7 +102,7 @@ def fewer_images_trainings(scale: Scale, loss: str) -> list[Training]:
 
 def all_trainings(scale: Scale) -> list[Training]:
     """Everything the scale trains, in order; those the main tables need come first."""
-    pairs = [(network, data) for data in scale.in_data for network in scale.networks]
+    pairs = scale.pairs
     plan = [
         main_training(scale, network, data, loss, seed)
         for seed in range(scale.seeds)

@@ -55,6 +55,11 @@ class Scale:
         default=(0.0, 0.01, 0.005, 0.002, 0.0014, 0.001, 0.0005)
     )
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Each network with each in-distribution."""
+        return [(network, data) for data in self.in_data for network in self.networks]
+
 
 SCALES: dict[str, Scale] = {
     scale.name: scale
