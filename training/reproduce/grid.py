@@ -191,8 +191,7 @@ class Grid:
         systems = [
             system
             for system in SYSTEMS
-            if system.loss == training.recipe.loss
-            and system.acet == bool(training.recipe.acet_steps)
+            if system.loss == training.loss
             and (training.purpose == "main" or system.of_logits is not None)
             and (not system.tuned or (self.scale.tuned and training.recipe.seed == 0))
         ]

@@ -76,8 +76,7 @@ def _accuracies(cell: Cell) -> Iterator[Record]:
     predicted = cell.evaluation.logits(cell.test)["cold"].argmax(axis=1)
     test = float((predicted == np.array(cell.test_labels)).mean())
     last = cell.evaluation.checkpoint.history[-1]["accuracy"]
-    loss = "ACET" if recipe.acet_steps else LOSS_NAMES[recipe.loss]
-    for name in method_names(training, loss):
+    for name in method_names(training, LOSS_NAMES[training.loss]):
         for metric, share in (("train accuracy", last), ("test accuracy", test)):
             yield Record(
                 network=recipe.network,

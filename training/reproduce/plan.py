@@ -14,8 +14,14 @@ from training.reproduce.scale import FOOLING_SEED, Scale
 MAIN_LOSSES = ("softmax", "isomax", "isomax2")
 """Trained with every seed; IsoMax+, like ACET, with the first alone."""
 
-LOSS_NAMES = {"softmax": "SoftMax", "isomax": "IsoMax", "isomax2": "IsoMax2", "isomax+": "IsoMax+"}
-"""As the papers write them."""
+LOSS_NAMES = {
+    "softmax": "SoftMax",
+    "isomax": "IsoMax",
+    "isomax2": "IsoMax2",
+    "isomax+": "IsoMax+",
+    "acet": "ACET",
+}
+"""Of each of the scale's losses, as the papers write them."""
 
 ENTROPIC_SCALES = (1.0, 3.0)
 """[IsoMax] figure 1, beside the usual 10."""
@@ -38,11 +44,14 @@ class Training:
     """None: the whole training set."""
 
     @property
+    def loss(self) -> str:
+        """The recipe's, or ACET where it adds its adversarial term."""
+        return "acet" if self.recipe.acet_steps else self.recipe.loss
+
+    @property
     def words(self) -> str:
         recipe = self.recipe
-        parts = [recipe.network, self.in_data, LOSS_NAMES[recipe.loss], f"seed {recipe.seed}"]
-        if recipe.acet_steps:
-            parts.append("ACET")
+        parts = [recipe.network, self.in_data, LOSS_NAMES[self.loss], f"seed {recipe.seed}"]
         if recipe.entropic_scale != 10.0:
             parts.append(f"E_s {recipe.entropic_scale:g}")
         if (recipe.scale_learning_rate, recipe.scale_weight_decay) != (0.1, 0.0):
@@ -122,7 +131,7 @@ def all_trainings(scale: Scale) -> list[Training]:
 def _wanted(scale: Scale, training: Training) -> bool:
     if training.purpose == "fooling":
         return scale.fooling
-    return ("acet" if training.recipe.acet_steps else training.recipe.loss) in scale.losses
+    return training.loss in scale.losses
 
 
 def first_of_each_class(images: LabelledImages, per_class: int | None) -> LabelledImages:

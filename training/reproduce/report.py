@@ -37,7 +37,7 @@ HOW_TO_READ = (
 
 
 OURS = "IsoMax2/ES"
-CHEAP = ("SoftMax/MPS", "SoftMax/ES", "IsoMax/ES", "IsoMax+/MDS", "Energy")
+CHEAP = ("SoftMax/MPS", "SoftMax/ES", "IsoMax/ES", "IsoMax2/MPS", "IsoMax+/MDS", "Energy")
 """Systems of one plain pass that need no other data either."""
 
 
@@ -165,8 +165,6 @@ def _advantage(results: Results) -> list[Part]:
 
 
 def _classifier_of(system: str) -> str:
-    if system == "ACET":
-        return "ACET"
     return LOSS_NAMES[next(found.loss for found in SYSTEMS if found.name == system)]
 
 

@@ -60,6 +60,7 @@ class System:
 
     name: str
     loss: str
+    """Of the training it scores with: one of the scale's."""
     passes: str
     """Through the network, for each image."""
     needs: str
@@ -68,7 +69,6 @@ class System:
     """Score of score logits [N, C] -> [N], for systems that need no more."""
     fit: Callable[[TrainedNetwork, TuningData], Fitted] | None = None
     """For all others."""
-    acet: bool = False
     tuned: bool = False
     """Whether its settings are searched for, which costs more than a training: seed 0 only."""
 
@@ -156,11 +156,10 @@ SYSTEMS: tuple[System, ...] = (
     ),
     System(
         "ACET",
-        "softmax",
+        "acet",
         "1",
         "adversarial training on noise, a pass forward and back for each attack step",
         maximum_probability,
-        acet=True,
     ),
     System("Energy", "softmax", "1", "nothing", energy),
     System("IsoMax2/MPS", "isomax2", "1", "nothing", maximum_probability),

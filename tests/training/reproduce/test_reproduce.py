@@ -189,7 +189,7 @@ def test_the_systems_of_some_losses_alone(
     wanted = {
         system.name
         for system in SYSTEMS
-        if ("acet" if system.acet else system.loss) in losses and not system.tuned
+        if system.loss in losses and not system.tuned
     }
     found = {method for method, out_data, _ in both[1] if out_data and "wd=" not in method}
     assert found == wanted
