@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 
 from models.card import DEFAULT_ALPHA, DEFAULT_DELTA
 from models.classifier import Classifier, build_classifier
+from models.heads import IsoMax2Head, IsoMaxHead
 
 
 class Recipe(BaseModel):
@@ -33,6 +35,11 @@ class Recipe(BaseModel):
     )
     scale_weight_decay: float = Field(0.0, ge=0, description="On isomax2's scales and tilts.")
     entropic_scale: float = Field(10.0, gt=0, description="E_s of isomax and isomax+.")
+    prototype_start: Literal["zeros", "normal"] = Field(
+        "zeros",
+        description="Of the prototypes of isomax and isomax2: zeros as in their papers, or normal "
+        "with standard deviation 1, as those of isomax+ always.",
+    )
     acet_steps: int = Field(
         0,
         ge=0,
@@ -68,7 +75,12 @@ class Recipe(BaseModel):
         Raises:
             ValueError: no such network.
         """
-        return build_classifier(self.network, self.loss, num_classes, self.entropic_scale)
+        classifier = build_classifier(self.network, self.loss, num_classes, self.entropic_scale)
+        if self.prototype_start == "normal" and isinstance(
+            classifier.head, (IsoMaxHead, IsoMax2Head)
+        ):
+            nn.init.normal_(classifier.head.prototypes)
+        return classifier
 
     def learning_rate_factor(self, progress: float) -> float:
         """Factor on every group's learning rate; progress in [0, 1) is the share of steps done."""

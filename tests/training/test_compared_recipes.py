@@ -80,3 +80,12 @@ def test_a_run_from_before_a_setting_existed_can_be_resumed(images, tmp_path) ->
     older = {key: value for key, value in done.recipe.items() if key != "acet_steps"}
     Checkpoint(**{**done.__dict__, "recipe": older}).save(tmp_path)
     assert train(images, tmp_path, loss="softmax", epochs=1).epoch == 1
+
+
+@pytest.mark.parametrize("loss", ["isomax", "isomax2"])
+def test_prototypes_start_at_zero_or_at_random_and_learn_from_both(images, tmp_path, loss) -> None:
+    assert not Recipe(loss=loss).fresh_classifier(3).head.prototypes.any()
+    normal = Recipe(loss=loss, prototype_start="normal").fresh_classifier(3)
+    assert normal.head.prototypes.std().item() == pytest.approx(1, abs=0.1)
+    done = train(images, tmp_path, loss=loss, epochs=3, prototype_start="normal")
+    assert done.history[-1]["held_out_accuracy"] > 0.9

@@ -26,8 +26,13 @@ LOSS_NAMES = {
 ENTROPIC_SCALES = (1.0, 3.0)
 """[IsoMax] figure 1, beside the usual 10."""
 
-ABLATION = ((1.0, 1e-4), (0.1, 1e-4), (1.0, 0.0))
-"""Rate and decay of scales and tilts in [IsoMax2] table 3, beside the usual (0.1, 0)."""
+ABLATION: tuple[dict[str, object], ...] = (
+    {"scale_learning_rate": 1.0, "scale_weight_decay": 1e-4},
+    {"scale_learning_rate": 0.1, "scale_weight_decay": 1e-4},
+    {"scale_learning_rate": 1.0, "scale_weight_decay": 0.0},
+    {"prototype_start": "normal"},
+)
+"""What is not as usual: three cells of [IsoMax2] table 3, and one that no paper has."""
 
 
 Purpose = Literal["main", "acet", "fooling", "entropic scale", "ablation", "fewer images"]
@@ -52,9 +57,9 @@ class Training:
     def words(self) -> str:
         recipe = self.recipe
         parts = [recipe.network, self.in_data, LOSS_NAMES[self.loss], f"seed {recipe.seed}"]
-        if recipe.entropic_scale != 10.0:
+        if self.purpose == "entropic scale":
             parts.append(f"E_s {recipe.entropic_scale:g}")
-        if (recipe.scale_learning_rate, recipe.scale_weight_decay) != (0.1, 0.0):
+        if self.purpose == "ablation":
             parts.append(ablation_name(recipe))
         if self.images_per_class:
             parts.append(f"{self.images_per_class} images a class")
@@ -62,7 +67,9 @@ class Training:
 
 
 def ablation_name(recipe: Recipe) -> str:
-    """The setting as [IsoMax2] table 3 has it in ``published``."""
+    """The setting as [IsoMax2] table 3 has it in ``published``, or the start it has not."""
+    if recipe.prototype_start != "zeros":
+        return f"prototypes={recipe.prototype_start}"
     decay = "yes" if recipe.scale_weight_decay else "no"
     return f"wd={decay} lr={recipe.scale_learning_rate:g}x"
 
@@ -94,10 +101,7 @@ def entropic_scale_trainings(scale: Scale) -> list[Training]:
 
 def ablation_trainings(scale: Scale) -> list[Training]:
     main = main_training(scale, *scale.study, "isomax2", 0)
-    return [
-        _varied("ablation", main, scale_learning_rate=rate, scale_weight_decay=decay)
-        for rate, decay in ABLATION
-    ]
+    return [_varied("ablation", main, **changed) for changed in ABLATION]
 
 
 def fewer_images_trainings(scale: Scale, loss: str) -> list[Training]:

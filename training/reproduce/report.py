@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from training.atomic import atomic_path
+from training.reproduce.comparisons import advantage, means, settings
 from training.reproduce.document import (
     Heading,
     Paragraph,
@@ -19,14 +19,13 @@ from training.reproduce.document import (
     to_html,
     to_markdown,
 )
-from training.reproduce.plan import LOSS_NAMES
 from training.reproduce.plots import CAPTIONS
 from training.reproduce.published import TITLES
-from training.reproduce.results import METRICS, Results, Summary
+from training.reproduce.results import Results
 from training.reproduce.scale import Scale
 from training.reproduce.speed import Cost
 from training.reproduce.systems import SYSTEMS
-from training.reproduce.tables import Row, all_tables, natural_means, natural_means_by_seed
+from training.reproduce.tables import Row, all_tables
 
 HOW_TO_READ = (
     "A cell reads: ours ± standard deviation over seeds (printed, ours minus printed). A cell in "
@@ -34,11 +33,6 @@ HOW_TO_READ = (
     "printed number with a remark in the CSV file. All in percent. Our network stands first, the "
     "printed family in brackets after it: where they differ, so do the levels."
 )
-
-
-OURS = "IsoMax2/ES"
-CHEAP = ("SoftMax/MPS", "SoftMax/ES", "IsoMax/ES", "IsoMax2/MPS", "IsoMax+/MDS", "Energy")
-"""Systems of one plain pass that need no other data either."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +71,9 @@ def write_report(
     _write(folder / "costs.json", json.dumps(measured, indent=1) + "\n")
     parts = [
         *_head(scale, results, made),
-        *_means(results),
-        *_advantage(results),
+        *means(results),
+        *advantage(results),
+        *settings(results),
         *_printed_tables(tables),
         *_figures(beside.figures),
         *_costs(beside.costs, made),
@@ -114,58 +109,6 @@ def _head(scale: Scale, results: Results, made: Circumstances) -> list[Part]:
         Heading("Images"),
         Table(("set", "role", "images", "how made"), tuple(rows)),
     ]
-
-
-def _means(results: Results) -> list[Part]:
-    means = natural_means(results)
-    places = dict.fromkeys((network, in_data) for network, in_data, _, _ in means)
-    parts: list[Part] = [
-        Heading("Mean over natural out-distributions"),
-        Paragraph("Percent, mean ± standard deviation over seeds; noise and fooling left out."),
-    ]
-    for network, in_data in places:
-        rows = []
-        for system in SYSTEMS:
-            found = [means.get((network, in_data, metric, system.name)) for metric in METRICS]
-            if found[0] is not None:
-                accuracy = results.summaries().get(
-                    (network, in_data, "", "test accuracy", _classifier_of(system.name))
-                )
-                cells = [_ours(summary) for summary in (*found, accuracy)]
-                rows.append((system.name, *cells, str(found[0].seeds)))
-        header = ("system", *METRICS, "test accuracy", "seeds")
-        parts += [Heading(f"{network} on {in_data}", 3), Table(header, tuple(rows))]
-    return parts
-
-
-def _advantage(results: Results) -> list[Part]:
-    """IsoMax2 with the entropic score over the others, seed by seed."""
-    by_seed = natural_means_by_seed(results)
-    places = dict.fromkeys((network, in_data) for network, in_data, _, _ in by_seed)
-    parts: list[Part] = [
-        Heading(f"{OURS} over the systems that cost as little"),
-        Paragraph(
-            "Difference in AUROC, averaged over the natural out-distributions, in points, between "
-            "networks of the same seed; above zero where IsoMax2 is better."
-        ),
-    ]
-    for network, in_data in places:
-        ours = by_seed.get((network, in_data, "AUROC", OURS), {})
-        rows = []
-        for other in CHEAP:
-            theirs = by_seed.get((network, in_data, "AUROC", other), {})
-            found = {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
-            if found:
-                std = f" ± {statistics.stdev(found.values()):.2f}" if len(found) > 1 else ""
-                each = ", ".join(f"{value:+.2f}" for value in found.values())
-                rows.append((other, f"{statistics.fmean(found.values()):+.2f}{std}", each))
-        header = ("against", "mean ± std over seeds", "each seed")
-        parts += [Heading(f"{network} on {in_data}", 3), Table(header, tuple(rows))]
-    return parts
-
-
-def _classifier_of(system: str) -> str:
-    return LOSS_NAMES[next(found.loss for found in SYSTEMS if found.name == system)]
 
 
 def _printed_tables(tables: dict[str, list[Row]]) -> list[Part]:
@@ -205,14 +148,8 @@ def _cell(row: Row) -> str:
     if row.ours is None:
         return f"({printed})"
     if row.difference is None:
-        return _ours(row.ours)
-    return f"{_ours(row.ours)} ({printed}, {row.difference:+.1f})"
-
-
-def _ours(summary: Summary | None) -> str:
-    if summary is None:
-        return "-"
-    return f"{summary.mean:.1f}" + (f" ± {summary.std:.1f}" if summary.std is not None else "")
+        return str(row.ours)
+    return f"{row.ours} ({printed}, {row.difference:+.1f})"
 
 
 def _figures(names: Sequence[str]) -> list[Part]:

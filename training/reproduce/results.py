@@ -36,6 +36,10 @@ class Summary:
     n_in: int
     n_out: int
 
+    def __str__(self) -> str:
+        """As tables show it: 84.6 ± 0.3."""
+        return f"{self.mean:.1f}" + (f" ± {self.std:.1f}" if self.std is not None else "")
+
     @classmethod
     def of(cls, records: list[Record]) -> Summary:
         values = [record.value for record in records]

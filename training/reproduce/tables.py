@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from training.reproduce.material import UNNATURAL
@@ -21,7 +21,9 @@ SummaryKey = tuple[str, str, str, str, str]
 """(network, in, out, metric, method)."""
 
 MeanKey = tuple[str, str, str, str]
-"""(network, in, metric, system)."""
+"""(network, in, metric, method)."""
+
+SYSTEM_NAMES = tuple(system.name for system in SYSTEMS)
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,12 @@ def natural_means(results: Results) -> dict[MeanKey, Summary]:
     return found
 
 
-def natural_means_by_seed(results: Results) -> dict[MeanKey, dict[int, float]]:
-    """(network, in, metric, system) -> seed -> mean over natural out-distributions."""
+def natural_means_by_seed(
+    results: Results, methods: Sequence[str] = SYSTEM_NAMES
+) -> dict[MeanKey, dict[int, float]]:
+    """(network, in, metric, method) -> seed -> mean over natural out-distributions."""
     values: dict[MeanKey, dict[int, list[float]]] = {}
-    for key, record in _natural_records(results):
+    for key, record in _natural_records(results, methods):
         values.setdefault(key, {}).setdefault(record.seed, []).append(record.value)
     return {
         key: {seed: statistics.fmean(found) for seed, found in by_seed.items()}
@@ -84,11 +88,12 @@ def natural_means_by_seed(results: Results) -> dict[MeanKey, dict[int, float]]:
     }
 
 
-def _natural_records(results: Results) -> Iterator[tuple[MeanKey, Record]]:
-    names = [system.name for system in SYSTEMS]
+def _natural_records(
+    results: Results, methods: Sequence[str] = SYSTEM_NAMES
+) -> Iterator[tuple[MeanKey, Record]]:
     for record in results.records:
         natural = record.out_data.lower() not in UNNATURAL
-        if natural and record.metric in METRICS and record.method in names:
+        if natural and record.metric in METRICS and record.method in methods:
             yield (record.network, record.in_data, record.metric, record.method), record
 
 
@@ -129,8 +134,7 @@ def _table(table: str, summaries: dict[SummaryKey, Summary]) -> list[Row]:
 
 
 def _systems_table(summaries: dict[SummaryKey, Summary]) -> list[Row]:
-    names = [system.name for system in SYSTEMS]
-    keys = [key for key in summaries if key[3] in METRICS and key[4] in names]
+    keys = [key for key in summaries if key[3] in METRICS and key[4] in SYSTEM_NAMES]
     return [_row("All systems", key, summaries[key], None) for key in keys]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -186,11 +187,7 @@ def test_the_systems_of_some_losses_alone(
         }
         for folder in (output, tmp_path)
     ]
-    wanted = {
-        system.name
-        for system in SYSTEMS
-        if system.loss in losses and not system.tuned
-    }
+    wanted = {system.name for system in SYSTEMS if system.loss in losses and not system.tuned}
     found = {method for method, out_data, _ in both[1] if out_data and "wd=" not in method}
     assert found == wanted
     assert both[1].items() <= both[0].items()
@@ -225,6 +222,28 @@ def test_a_records_number_is_that_of_its_scores(output: Path) -> None:
         if len(outside) == 300
     ]
     assert min(abs(value - record["value"]) for value in found) < 1e-6
+
+
+def test_each_changed_setting_stands_beside_the_usual_one(output: Path) -> None:
+    records = json.loads((output / "results.json").read_text())["records"]
+
+    def mean_auroc(method: str) -> float:
+        natural = ("jigsaw", "strokes", "gratings")
+        wanted = {"method": method, "metric": "AUROC", "seed": 0}
+        found = [r for r in records if wanted.items() <= r.items() and r["out_data"] in natural]
+        assert len(found) == len(natural)
+        return statistics.fmean(record["value"] for record in found)
+
+    _, _, rest = (output / "report.md").read_text().partition("## What IsoMax2 depends on")
+    lines = [line for line in rest.partition("##")[0].splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    rows = {setting: numbers for setting, *numbers in cells}
+    changed = ("wd=yes lr=1x", "wd=yes lr=0.1x", "wd=no lr=1x", "prototypes=normal")
+    assert set(rows) == {"as usual", *changed}
+    for setting, (entropic, largest, _) in rows.items():
+        end = "" if setting == "as usual" else f" {setting}"
+        assert entropic == f"{mean_auroc('IsoMax2/ES' + end):.2f}"
+        assert largest == f"{mean_auroc('IsoMax2/MPS' + end):.2f}"
 
 
 @pytest.mark.parametrize(
