@@ -93,8 +93,8 @@ class Inference:
         for place, answer in enumerate(answers):
             if isinstance(answer, InvalidImage):
                 raise _of_image(place, answer)
-            if isinstance(answer, BaseException):
-                raise answer
+            if isinstance(answer, Problem):
+                raise answer.afresh()
         return answers
 
     def check_management(self, parameters: Sequence[str]) -> None:

@@ -133,9 +133,7 @@ class InferenceProtocol:
             )
         if not allowed:
             raise Problem(404, "not_found", f"no route '{path[:128]}'")
-        problem = Problem(405, "bad_method", f"{method} is not allowed here")
-        problem.headers["allow"] = ", ".join(allowed)
-        raise problem
+        raise _not_allowed(method, allowed)
 
     async def _live(self, call: Call) -> Answer:  # noqa: ARG002
         return _json({"live": True})
@@ -219,6 +217,12 @@ class InferenceProtocol:
 def _route(method: str, label: str, answer: Callable[[Call], Awaitable[Answer]]) -> Route:
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", label)
     return Route(method, label, re.compile(f"{pattern}/?"), answer)
+
+
+def _not_allowed(method: str, allowed: Sequence[str]) -> Problem:
+    problem = Problem(405, "bad_method", f"{method} is not allowed here")
+    problem.headers["allow"] = ", ".join(allowed)
+    return problem
 
 
 def _json(document: Any, status: int = 200) -> Answer:
