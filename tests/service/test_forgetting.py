@@ -141,6 +141,7 @@ def test_nor_does_one_that_waited_too_long(
 ) -> None:
     monkeypatch.setattr(Admission, "late_after", -1.0)
     ask(client, 429, path, request_)
+    assert client.post(path, **request_).headers["retry-after"] == "1"
 
 
 @pytest.mark.parametrize(("path", "request_"), EVERY_WAY)
