@@ -55,9 +55,13 @@ class Admission:
             Refused: with the limit that was met.
         """
         if limit := self.limit_met(waiting, images):
-            self._strict_until = perf_counter() + CALM_SECONDS
-            expected = waiting * self.seconds_an_image / self._servers
-            raise Refused(limit, f"{counted(waiting, 'image')} waiting already", expected)
+            raise self.refusal(limit, waiting)
+
+    def refusal(self, limit: str, waiting: int) -> Refused:
+        """The answer to images that meet ``limit``; with it the queue begins to be held short."""
+        self._strict_until = perf_counter() + CALM_SECONDS
+        expected = waiting * self.seconds_an_image / self._servers
+        return Refused(limit, f"{counted(waiting, 'image')} waiting already", expected)
 
     def limit_met(self, waiting: int, images: int) -> str:
         """The limit that keeps ``images`` from joining the ``waiting`` ones; empty when none."""

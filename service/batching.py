@@ -96,14 +96,15 @@ class MicroBatcher:
         A loop that has fallen behind reads many requests before it runs any: those let in
         in this round count as waiting, or all of them would be.
         """
-        if self.full:
-            try:
-                with self._lock:
-                    self._admission.admit(self._depth + self._let_in, 1)
-            except Refused as refusal:
-                self._metrics.shed.labels(refusal.limit).inc()
-                return refusal
-        return None
+        if not self.full:
+            return None
+        with self._lock:
+            waiting = self._depth + self._let_in
+            limit = self._admission.limit_met(waiting, 1)
+            if not limit:
+                return None
+            self._metrics.shed.labels(limit).inc()
+            return self._admission.refusal(limit, waiting)
 
     def let_in(self) -> None:
         """A request that is not refused will come with an image later in this round."""

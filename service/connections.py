@@ -218,7 +218,8 @@ class _GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._short is not None:
             self._short.leave()
-            self._short = None
+            # They lead to each other, and the exchange to the image.
+            self._short, self.cycle = None, _ANSWERED
         super().connection_lost(exc)
 
     def time_is_up(self) -> None:

@@ -161,16 +161,14 @@ class GrpcServer:
             except Problem as problem:
                 record.status, record.reason = problem.status, problem.reason
                 code = CODES.get(problem.status, grpc.StatusCode.INTERNAL)
-                await context.abort(code, problem.detail)
+                _refuse(context, code, problem.detail)
             except asyncio.CancelledError:
                 record.status = CLIENT_GONE
-                raise
-            except grpc.aio.AbortError:
                 raise
             except Exception:
                 record.status = 500
                 log.exception("%s failed", name, extra=about(record.id))
-                await context.abort(grpc.StatusCode.INTERNAL, "the server failed")
+                _refuse(context, grpc.StatusCode.INTERNAL, "the server failed")
             finally:
                 record.seconds = perf_counter() - record.started
                 self._finish(record)
@@ -242,6 +240,13 @@ class GrpcServer:
         self._inference.check_management([*request.parameters])
         await self._inference.unload(request.model_name)
         return MESSAGES["RepositoryModelUnloadResponse"]()
+
+
+def _refuse(context: Any, code: grpc.StatusCode, detail: str) -> None:
+    """As ``context.abort``, whose exception would hold the context and the call's frames, and
+    the context it."""
+    context.set_code(code)
+    context.set_details(detail)
 
 
 def _headers(context: Any) -> Headers:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from service.engine import Model, ModelRefused, load_model, read_model_bytes
 from service.metrics import Metrics
+from service.model_folder import Files, ModelFolder
 from service.problems import Problem
 from service.settings import Settings
 from service.shadow import Shadow, ShadowCounts
@@ -24,13 +26,9 @@ from service.versions import (
     State,
     VersionRecord,
     fingerprint_of,
-    is_model_name,
-    is_version,
 )
 
 log = logging.getLogger("isoserve.repository")
-
-MODEL_FILE = "model.onnx"
 
 
 class Repository:
@@ -42,6 +40,7 @@ class Repository:
 
     def __init__(self, settings: Settings, slots: int, metrics: Metrics) -> None:
         self._root = settings.repository
+        self._folder = ModelFolder(settings.repository)
         self._settings = settings
         self._slots = slots
         self._metrics = metrics
@@ -64,7 +63,7 @@ class Repository:
 
     @property
     def ready(self) -> bool:
-        """Whether the folder was looked through and each of its models has a version to answer."""
+        """Whether the folder was looked through and one of its models has a version to answer."""
         records = list(self.models.values())
         return self.scanned and any(record.served for record in records)
 
@@ -80,7 +79,7 @@ class Repository:
             raise Problem(
                 503,
                 "no_model_ready",
-                f"model '{record.name}' has no version that could be loaded",
+                f"model '{record.name}' has no version that serves",
                 retry_after=5,
             )
         if version is not None and version != served.model.version:
@@ -111,25 +110,32 @@ class Repository:
     def load(self, name: str, version: int | None = None) -> None:
         """Try again what was refused or unloaded: one version, or all of the model's.
 
+        The highest that loads serves, here too.
+
         Raises:
             Problem: 404, no such model or version.
         """
         with self._changing:
             self.scan()
-            for record in self._chosen(name, version):
-                if record.state in ("refused", "unloaded"):
-                    record.becomes("available")
+            for known in self._chosen(name, version):
+                if known.state in ("refused", "unloaded"):
+                    known.becomes("available")
+            self.find(name).unloaded = False
             self.scan()
 
     def unload(self, name: str, version: int | None = None) -> None:
-        """Take one version, or all of the model's, out of service; the next lower one returns.
+        """Take one version out of service, and the next lower one returns, or the whole model.
+
+        A version that is published later serves, unless the whole model was taken out.
 
         Raises:
             Problem: 404, no such model or version.
         """
         with self._changing:
-            for record in self._chosen(name, version):
-                record.becomes("unloaded")
+            for known in self._chosen(name, version):
+                known.becomes("unloaded")
+            if version is None:
+                self.find(name).unloaded = True
             self.scan()
 
     def scan(self) -> None:
@@ -140,10 +146,12 @@ class Repository:
                 if name not in found:
                     self._serve(self.models.pop(name), None)
                     log.info("model %s is gone", name)
-            for name, files in sorted(found.items()):
-                record = self.models.get(name) or ModelRecord(name)
-                self._refresh(record, files)
-                self.models[name] = record
+            for name in sorted(found):
+                files = found[name]
+                if files is not None:
+                    record = self.models.get(name) or ModelRecord(name)
+                    self._refresh(record, files)
+                    self.models[name] = record
             self.scanned = True
 
     def _record(self, name: str | None) -> ModelRecord:
@@ -179,22 +187,11 @@ class Repository:
             if self._stopping.wait(self._settings.watch_seconds):
                 return
 
-    def _on_disk(self) -> dict[str, dict[int, Path]]:
-        """Model name -> version -> file, for every directory that is named as one."""
+    def _on_disk(self) -> Mapping[str, Files | None]:
+        """Each model's files by version; None where they are not to be seen now."""
         if self._root.is_file():
             return {self._name_of_file(): {1: self._root}}
-        found: dict[str, dict[int, Path]] = {}
-        for folder in self._root.iterdir():
-            if not is_model_name(folder.name) or not folder.is_dir():
-                continue
-            versions = {
-                int(path.name): path / MODEL_FILE
-                for path in folder.iterdir()
-                if is_version(path.name) and path.is_dir()
-            }
-            if versions:
-                found[folder.name] = versions
-        return found
+        return self._folder.models()
 
     def _name_of_file(self) -> str:
         if not self._single_file_name:
@@ -207,13 +204,14 @@ class Repository:
                 return self._root.stem  # the scan refuses it again, with the reason
         return self._single_file_name
 
-    def _refresh(self, record: ModelRecord, files: dict[int, Path]) -> None:
+    def _refresh(self, record: ModelRecord, files: Files) -> None:
         """Find the highest version that loads and let it answer; see to the shadow beside it."""
         for version in [*record.versions]:
             if version not in files:
                 del record.versions[version]
+        at_first: State = "unloaded" if record.unloaded else "available"
         for version in files:
-            record.versions.setdefault(version, VersionRecord(version))
+            record.versions.setdefault(version, VersionRecord(version, at_first))
         chosen = None
         for version in sorted(files, reverse=True):
             known = record.versions[version]
@@ -229,7 +227,7 @@ class Repository:
                 known.becomes("available")
         self._refresh_shadow(record, files)
 
-    def _refresh_shadow(self, record: ModelRecord, files: dict[int, Path]) -> None:
+    def _refresh_shadow(self, record: ModelRecord, files: Files) -> None:
         shadow = self.shadows.get(record.name)
         if shadow is None:
             return
@@ -254,15 +252,7 @@ class Repository:
             return known.state == role
         known.fingerprint = fingerprint
         try:
-            data = read_model_bytes(path, self._settings.max_model_bytes)
-            model = load_model(
-                record.name,
-                known.version,
-                data,
-                self._slots if role == "serving" else 1,
-                self._settings.max_batch,
-                self._settings.device,
-            )
+            model = self._load(record.name, known.version, path, role)
         except ModelRefused as error:
             self._metrics.model_loads.labels("refused").inc()
             log.error("%s version %d refused: %s", record.name, known.version, error)
@@ -280,6 +270,19 @@ class Repository:
         known.becomes(role)
         log.info("%s version %d is %s (%s)", record.name, known.version, role, model.sha256[:12])
         return True
+
+    def _load(self, name: str, version: int, path: Path, role: State) -> Model:
+        settings = self._settings
+        slots = self._slots if role == "serving" else 1
+        try:
+            data = read_model_bytes(path, settings.max_model_bytes)
+            return load_model(name, version, data, slots, settings.max_batch, settings.device)
+        except ModelRefused:
+            raise
+        except Exception as error:  # whatever one file brings about, the others are looked at
+            log.exception("%s version %d failed to load", name, version)
+            said = f"loading it failed with {type(error).__name__}; see the server's log"
+            raise ModelRefused("failed", said) from error
 
     def _serve(self, record: ModelRecord, model: Model | None) -> None:
         """Swap: from this assignment on, requests get the new version."""

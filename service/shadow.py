@@ -48,7 +48,7 @@ class NamedShadow(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: ModelName
-    version: int = Field(ge=0)
+    version: int = Field(ge=1)
     share: float = Field(0.1, gt=0, le=1)
 
 

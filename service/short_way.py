@@ -95,7 +95,9 @@ class ShortExchange:
         predict, record, body = self._way.predict, self._record, self.body
         try:
             query, served = predict.ask(self._target[len(_WITH_QUERY) :], record)
-            predict.refuse_if_full()
+            if (refusal := predict.refusal()) is not None:
+                self.settle(refusal)
+                return
             large = predict.check(body)
             job = _ShortJob(self, served, predict.finish(query, served, record.id, body), large)
             record.has((job,))

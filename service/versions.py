@@ -51,12 +51,16 @@ class VersionRecord:
 
 @dataclass(slots=True)
 class ModelRecord:
-    """One model's versions, by number, the one that answers and the one it is compared with."""
+    """One model's versions, by number, the one that answers and the one it is compared with.
+
+    ``unloaded``: all of it by request, versions that appear later too.
+    """
 
     name: str
     versions: dict[int, VersionRecord] = field(default_factory=dict)
     served: Served | None = None
     shadow: Shadow | None = None
+    unloaded: bool = False
 
 
 def fingerprint_of(path: Path) -> Fingerprint | None:
@@ -69,8 +73,8 @@ def fingerprint_of(path: Path) -> Fingerprint | None:
 
 
 def is_version(name: str) -> bool:
-    """Whether a folder of this name is a version."""
-    return name.isascii() and name.isdigit() and name == str(int(name)) and len(name) <= 18
+    """Whether a folder of this name is a version: a whole number from 1 on, no zero before it."""
+    return name.isascii() and name.isdigit() and name[0] != "0" and len(name) <= 18
 
 
 def is_model_name(name: str) -> bool:

@@ -46,13 +46,7 @@ class Inference:
         Raises:
             Problem: 400 for a version that is no number, else as :meth:`Repository.resolve`.
         """
-        if version is None:
-            return self.repository.resolve(name, None)
-        if not (version.isascii() and version.isdigit() and len(version) <= 18):
-            raise Problem(
-                400, "bad_version", f"the version must be a whole number, not '{version[:32]}'"
-            )
-        return self.repository.resolve(name, int(version))
+        return self.repository.resolve(name, _number(version))
 
     def reader(self, served: Served) -> RequestReader:
         """Reads the requests to this version."""
@@ -93,8 +87,8 @@ class Inference:
         for place, answer in enumerate(answers):
             if isinstance(answer, InvalidImage):
                 raise _of_image(place, answer)
-            if isinstance(answer, BaseException):
-                raise answer
+            if isinstance(answer, Problem):
+                raise answer.afresh()
         return answers
 
     def check_management(self, parameters: Sequence[str]) -> None:
@@ -112,31 +106,48 @@ class Inference:
             if name == "config" or name.startswith("file:"):
                 raise Problem(400, "bad_request", f"the parameter '{name[:64]}' is not supported")
 
-    async def load(self, name: str) -> None:
-        """Try again what was refused or unloaded, and what is new.
+    async def load(self, name: str, version: str | None = None) -> None:
+        """Try again what was refused or unloaded, and what is new: one version, or all.
 
         Raises:
-            Problem: 404, no such model; 400, none of its versions loads.
+            Problem: 404, no such model or version; 400, a version is refused, or none serves.
         """
-        await asyncio.to_thread(self.repository.load, name)
+        number = _number(version)
+        await asyncio.to_thread(self.repository.load, name, number)
         record = self.repository.find(name)
-        if record.served is None:
-            reasons = [f"version {v.version}: {v.detail}" for v in record.versions.values()]
-            raise Problem(400, "not_loaded", "; ".join(reasons) or "it has no version")
+        said = [
+            f"version {known.version}: {known.detail}"
+            for known in [*record.versions.values()]
+            if known.reason and number in (None, known.version)
+        ]
+        if record.served is None or said:
+            serves = record.served and f"version {record.served.model.version} serves"
+            said.append(serves or "no version serves")
+            raise Problem(400, "not_loaded", "; ".join(said))
 
-    async def unload(self, name: str) -> None:
-        """Take all of a model's versions out of service.
+    async def unload(self, name: str, version: str | None = None) -> None:
+        """Take one version out of service, and the next lower one returns, or the whole model.
 
         Raises:
-            Problem: 404, no such model.
+            Problem: 404, no such model or version.
         """
-        await asyncio.to_thread(self.repository.unload, name)
+        await asyncio.to_thread(self.repository.unload, name, _number(version))
 
     def _check(self, place: int, image: bytes) -> bool:
         try:
             return self._predict.check(image)
         except InvalidImage as error:
             raise _of_image(place, error) from error
+
+
+def _number(version: str | None) -> int | None:
+    if version is None:
+        return None
+    if not (version.isascii() and version.isdigit() and len(version) <= 18):
+        raise Problem(
+            400, "bad_version", f"the version must be a whole number, not '{version[:32]}'"
+        )
+    return int(version)
 
 
 def _row(outputs: Outputs, row: int) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -11,7 +11,8 @@ from service.engine import Model
 from service.versions import ModelRecord, State
 
 PLATFORM = "onnxruntime_onnx"
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository")
+EXTENSIONS = ("binary_tensor_data", "model_repository")
+HTTP_EXTENSIONS = (*EXTENSIONS, "model_configuration")
 
 IS_OOD, LABEL = "is_ood", "label"
 OUTPUTS = {**dict.fromkeys(OUTPUT_NAMES, "FP32"), IS_OOD: "BOOL", LABEL: "BYTES"}
@@ -29,9 +30,9 @@ STATES: dict[State, str] = {
 }
 
 
-def server_metadata() -> dict[str, Any]:
-    """Name, version and extensions."""
-    return {"name": "isoserve", "version": version("isoserve"), "extensions": [*EXTENSIONS]}
+def server_metadata(extensions: Sequence[str] = EXTENSIONS) -> dict[str, Any]:
+    """Name, version, and the transport's extensions."""
+    return {"name": "isoserve", "version": version("isoserve"), "extensions": [*extensions]}
 
 
 def input_shape(model: Model) -> list[int]:

@@ -109,21 +109,24 @@ OPERATIONS = (
         body=documents.IndexRequest,
     ),
     *(
-        Operation(
-            "post",
-            f"/v2/repository/models/{{name}}/{verb}",
-            summary,
-            documents.Done,
-            {
-                **BODY_ERRORS,
-                403: "Management is off.",
-                404: "No such model.",
-            },
-            body=documents.ManagementRequest,
-        )
+        operation
         for verb, summary in (
             ("load", "Load a model, or its new version"),
             ("unload", "Take a model out of service"),
+        )
+        for operation in _versioned(
+            Operation(
+                "post",
+                f"/v2/repository/models/{{name}}/{verb}",
+                summary,
+                documents.Done,
+                {
+                    **BODY_ERRORS,
+                    403: "Management is off.",
+                    404: "No such model or version.",
+                },
+                body=documents.ManagementRequest,
+            )
         )
     ),
 )

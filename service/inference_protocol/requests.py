@@ -152,6 +152,8 @@ def read_tensor(declared: dict[str, Any], binary: memoryview) -> Tensor:
     if type(size) is not int or size != len(binary):
         shown = f"{size}"[:32] if type(size) is int else "no whole number"
         raise bad_tensor(name, f"binary_data_size is {shown}; {len(binary)} bytes follow the JSON")
+    if size and declared.get("data"):
+        raise bad_tensor(name, "its data is given twice, as 'data' and as binary data")
     return tensor
 
 

@@ -21,6 +21,7 @@ from service.inference_protocol.answers import write_answer
 from service.inference_protocol.compression import decompress
 from service.inference_protocol.inference import Asked, Inference
 from service.inference_protocol.metadata import (
+    HTTP_EXTENSIONS,
     model_config,
     model_metadata,
     repository_index,
@@ -98,8 +99,8 @@ class InferenceProtocol:
             _route("GET", "/v2/models/{name}/config", self._model_config),
             _route("GET", "/v2/models/{name}/versions/{version}/config", self._model_config),
             _route("POST", "/v2/repository/index", self._index),
-            _route("POST", "/v2/repository/models/{name}/load", self._load),
-            _route("POST", "/v2/repository/models/{name}/unload", self._unload),
+            *(_route("POST", label, self._load) for label in _of_version("load")),
+            *(_route("POST", label, self._unload) for label in _of_version("unload")),
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,9 +134,7 @@ class InferenceProtocol:
             )
         if not allowed:
             raise Problem(404, "not_found", f"no route '{path[:128]}'")
-        problem = Problem(405, "bad_method", f"{method} is not allowed here")
-        problem.headers["allow"] = ", ".join(allowed)
-        raise problem
+        raise _not_allowed(method, allowed)
 
     async def _live(self, call: Call) -> Answer:  # noqa: ARG002
         return _json({"live": True})
@@ -145,7 +144,7 @@ class InferenceProtocol:
         return _json({"ready": ready}, 200 if ready else 503)
 
     async def _server_metadata(self, call: Call) -> Answer:  # noqa: ARG002
-        return _json(server_metadata())
+        return _json(server_metadata(HTTP_EXTENSIONS))
 
     async def _model_ready(self, call: Call) -> Answer:
         return _json({"name": self._served(call).model.name, "ready": True})
@@ -192,12 +191,12 @@ class InferenceProtocol:
 
     async def _load(self, call: Call) -> Answer:
         await self._check_management(call)
-        await self._inference.load(call.name)
+        await self._inference.load(call.name, call.version)
         return _json({})
 
     async def _unload(self, call: Call) -> Answer:
         await self._check_management(call)
-        await self._inference.unload(call.name)
+        await self._inference.unload(call.name, call.version)
         return _json({})
 
     async def _check_management(self, call: Call) -> None:
@@ -219,6 +218,18 @@ class InferenceProtocol:
 def _route(method: str, label: str, answer: Callable[[Call], Awaitable[Answer]]) -> Route:
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", label)
     return Route(method, label, re.compile(f"{pattern}/?"), answer)
+
+
+def _of_version(verb: str) -> Sequence[str]:
+    """The path that manages a whole model, and the one of a version, which Triton has not."""
+    models = "/v2/repository/models/{name}"
+    return f"{models}/{verb}", f"{models}/versions/{{version}}/{verb}"
+
+
+def _not_allowed(method: str, allowed: Sequence[str]) -> Problem:
+    problem = Problem(405, "bad_method", f"{method} is not allowed here")
+    problem.headers["allow"] = ", ".join(allowed)
+    return problem
 
 
 def _json(document: Any, status: int = 200) -> Answer:

@@ -26,9 +26,9 @@ def model_routes(repository: Repository, metrics: Metrics) -> APIRouter:
 
     @router.get("/v1/models", tags=["models"], summary="Every model and its versions")
     async def list_models() -> ModelList:
-        return ModelList(
-            models=[_document(repository, repository.models[name]) for name in _names()]
-        )
+        # At once: the watcher may take a model away between two of them.
+        records = sorted(repository.models.values(), key=lambda record: record.name)
+        return ModelList(models=[_document(repository, record) for record in records])
 
     @router.get(
         "/v1/models/{name}",
@@ -66,9 +66,6 @@ def model_routes(repository: Repository, metrics: Metrics) -> APIRouter:
             metrics.exposition(in_openmetrics),
             headers={"content-type": OPENMETRICS_TYPE if in_openmetrics else PLAIN_TYPE},
         )
-
-    def _names() -> list[str]:
-        return sorted(repository.models)
 
     return router
 

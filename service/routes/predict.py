@@ -152,8 +152,8 @@ class PredictRoutes:
         for place, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, InvalidImage):
                 results[place] = problem_of(answer).as_dict(f"{record.id}/{place}")
-            elif isinstance(answer, BaseException):
-                raise answer
+            elif isinstance(answer, Problem):
+                raise answer.afresh()
             else:
                 results[place] = answer
         return results
@@ -203,10 +203,9 @@ class PredictRoutes:
             self._metrics.invalid_images.labels(error.reason).inc()
             raise
 
-    def refuse_if_full(self) -> None:
-        """Raise at once what :meth:`submit` would, where more than enough waits already."""
-        if self.batcher is not None and (refusal := self.batcher.refusal()):
-            raise refusal
+    def refusal(self) -> Problem | None:
+        """What :meth:`submit` would raise, where more than enough waits already."""
+        return None if self.batcher is None else self.batcher.refusal()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, all or none.

@@ -139,7 +139,11 @@ def test_metadata_and_readiness(client: triton.InferenceServerClient) -> None:
     assert client.is_model_ready("tiny", "1")
     assert not client.is_model_ready("tiny", "2")
     assert not client.is_model_ready("nope")
-    assert client.get_server_metadata().name == "isoserve"
+    server = client.get_server_metadata()
+    assert (server.name, [*server.extensions]) == (
+        "isoserve",
+        ["binary_tensor_data", "model_repository"],
+    )
     metadata = client.get_model_metadata("tiny")
     (images,) = metadata.inputs
     assert (images.name, images.datatype, list(images.shape)) == ("images", "UINT8", [-1, 8, 8, 3])

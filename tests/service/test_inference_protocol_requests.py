@@ -188,6 +188,13 @@ def test_binary_elements_must_fill_their_tensor(data: bytes, words: str) -> None
         binary({"datatype": "BYTES", "shape": [2]}, data)
 
 
+def test_data_in_json_and_in_binary_at_once_is_refused() -> None:
+    tensor: dict[str, object] = {"datatype": "UINT8", "shape": [2, 2, 3, 3]}
+    with pytest.raises(Problem, match="given twice"):
+        binary(tensor | {"data": PIXELS.tolist()}, PIXELS.tobytes())
+    assert len(binary(tensor | {"data": []}, PIXELS.tobytes()).images) == 2
+
+
 def test_binary_data_of_another_size_than_said_is_refused() -> None:
     tensor = {"datatype": "UINT8", "shape": [2, 2, 3, 3]}
     for size in (0, 35, 37, -36, 2**63, 36.0, "36", None):

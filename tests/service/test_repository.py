@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import shutil
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_model import TinyModel, write_tiny_model
 
+from service.engine import Model, load_model
 from service.metrics import Metrics
 from service.problems import Problem
 from service.repository import Repository
@@ -45,7 +48,7 @@ def test_the_highest_version_by_number_serves(tmp_path: Path) -> None:
 
 def test_what_is_not_named_as_a_version_or_a_model_is_passed_over(tmp_path: Path) -> None:
     write(tmp_path, "m", 1)
-    for odd in ("m/latest", "m/007", "m/-1", "m/1.part", ".git/1", "no model/1", "empty"):
+    for odd in ("m/latest", "m/007", "m/0", "m/-1", "m/1.part", ".git/1", "no model/1", "empty"):
         (tmp_path / odd).mkdir(parents=True)
     (tmp_path / "README.md").write_text("hello")
     repository = repository_of(tmp_path)
@@ -137,6 +140,101 @@ def test_unload_rolls_back_and_load_brings_it_again(tmp_path: Path) -> None:
             assert caught.value.status == 404
 
 
+def test_a_model_that_was_unloaded_stays_so_when_a_version_is_published(tmp_path: Path) -> None:
+    write(tmp_path, "m", 1)
+    repository = repository_of(tmp_path)
+    repository.unload("m")
+    write(tmp_path, "m", 2)
+    repository.scan()
+    assert states(repository, "m") == {1: "unloaded", 2: "unloaded"}
+    repository.load("m")
+    assert states(repository, "m") == {1: "available", 2: "serving"}
+    write(tmp_path, "m", 3)
+    repository.scan()
+    assert serving(repository, "m") == 3
+
+
+def test_of_two_versions_at_once_the_bad_one_is_refused_and_the_other_serves(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "m", 1)
+    repository = repository_of(tmp_path)
+    write(tmp_path, "m", 2)
+    write(tmp_path, "m", 3).write_bytes(b"not a model")
+    repository.scan()
+    assert states(repository, "m") == {1: "available", 2: "serving", 3: "refused"}
+
+
+def test_a_half_written_version_is_loaded_once_it_is_whole(tmp_path: Path) -> None:
+    whole = write(tmp_path, "m", 1).read_bytes()
+    repository = repository_of(tmp_path)
+    half = tmp_path / "m" / "2" / "model.onnx"
+    half.parent.mkdir()
+    for share in (0.0, 0.5, 0.9, 0.999):
+        half.write_bytes(whole[: int(share * len(whole))])
+        repository.scan()
+        assert states(repository, "m") == {1: "serving", 2: "refused"}
+    half.write_bytes(whole)
+    repository.scan()
+    assert states(repository, "m") == {1: "available", 2: "serving"}
+
+
+def test_a_version_may_be_a_link_to_a_folder_and_a_dangling_one_is_passed_over(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "store", "net", 7)
+    root = tmp_path / "root"
+    write(root, "m", 1)
+    (root / "m" / "2").symlink_to(tmp_path / "store" / "net" / "7")
+    (root / "m" / "3").symlink_to(tmp_path / "nowhere")
+    assert states(repository_of(root), "m") == {1: "available", 2: "serving"}
+
+
+def test_a_folder_that_cannot_be_read_holds_up_no_other_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b"):
+        write(tmp_path, name, 1)
+    repository = repository_of(tmp_path)
+    looked_through = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder.name == "a":
+            raise PermissionError(13, "Permission denied")
+        return looked_through(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", iterdir)
+        write(tmp_path, "b", 2)
+        for _ in range(2):
+            repository.scan()
+        assert (serving(repository, "a"), serving(repository, "b")) == (1, 2)
+        assert caplog.text.count("the folder of a cannot be read: Permission denied") == 1
+    write(tmp_path, "a", 2)
+    repository.scan()
+    assert serving(repository, "a") == 2
+
+
+def test_a_file_that_fails_in_an_unforeseen_way_is_refused_and_the_other_models_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        write(tmp_path, name, 1)
+
+    def load(name: str, *given: Any) -> Model:
+        if name == "a":
+            raise MemoryError
+        return load_model(name, *given)
+
+    monkeypatch.setattr("service.repository.load_model", load)
+    repository = repository_of(tmp_path)
+    assert serving(repository, "b") == 1
+    assert states(repository, "a") == {1: "refused"}
+    known = repository.models["a"].versions[1]
+    assert known.reason == "failed"
+    assert "MemoryError" in known.detail
+
+
 def test_several_models_serve_beside_each_other_and_leave_one_by_one(tmp_path: Path) -> None:
     write(tmp_path, "b", 1)
     write(tmp_path, "a", 5)
@@ -162,9 +260,12 @@ def test_the_old_versions_memory_is_freed(tmp_path: Path) -> None:
     repository = repository_of(tmp_path)
     old = weakref.ref(repository.resolve("m", None).model)
     write(tmp_path, "m", 2)
-    repository.scan()
-    gc.collect()
-    assert old() is None
+    gc.disable()
+    try:
+        repository.scan()
+        assert old() is None
+    finally:
+        gc.enable()
 
 
 def test_a_version_that_left_is_no_longer_announced(tmp_path: Path) -> None:

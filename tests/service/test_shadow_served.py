@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, cast
@@ -15,10 +17,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client.parser import text_string_to_metric_families
 from running_server import RunningServer, StartServer
+from server_in_process import served
 from tiny_model import TinyModel, reference, tiny_model, write_tiny_model
 
 from isoserve import Client
-from service.shadow import REJECTED
+from service.engine import Outputs, Pixels
+from service.settings import Settings
+from service.shadow import REJECTED, WAITING_IMAGES
 
 ALPHA = 0.05
 LIVE = TinyModel()
@@ -168,6 +173,55 @@ def test_a_failing_shadow_is_counted_and_the_live_answers_go_on(
     assert (comparison(server)["failed"], comparison(server)["images"]) == (5, 1)
     assert series(server, "isoserve_shadow_failures_total") == {("m", "2"): 5.0}
     assert sum("shadow m version 2 fails" in line for line in server.log) == 1
+
+
+def test_a_shadow_that_stands_still_holds_up_no_answer_and_loses_none(
+    tmp_path: Path, traffic: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing, go = threading.Event(), threading.Event()
+    images = [encode("PNG", pixels) for pixels in traffic[:60]]
+    labels = [
+        LIVE.classes[index]
+        for index in reference(traffic[:60], LIVE)["probabilities"].argmax(axis=1)
+    ]
+    batches, more = divmod(WAITING_IMAGES, len(images))
+    asked = 1 + (batches + 1) * len(images)
+    with served(Settings(repository=repository_with(tmp_path), shadow="m:2:1")) as (app, client):
+        shadow = app.repository.shadow_of("m")
+        assert shadow is not None
+        run = shadow.model.run
+
+        def stand_still(slot: int, pixels: Pixels) -> Outputs:
+            standing.set()
+            assert go.wait(60)
+            return run(slot, pixels)
+
+        def counted() -> dict[str, Any]:
+            versions = client.get("/v1/models/m").json()["versions"]
+            return cast("dict[str, Any]", versions[0]["comparison"])
+
+        monkeypatch.setattr(shadow.model, "run", stand_still)
+        try:
+            assert client.post("/v1/predict", content=images[0]).json()["version"] == 1
+            assert standing.wait(30)  # the shadow has that image; the next ones wait for it
+            for _ in range(batches + 1):
+                form = [("files", image) for image in images]
+                answer = client.post("/v1/predict/batch", files=form).json()
+                assert answer["version"] == 1
+                assert [each["prediction"]["label"] for each in answer["results"]] == labels
+            assert not go.is_set()
+            assert counted()["images"] == 0
+            dropped = {"full": len(images) - more, "input": 0, "gone": 0}
+            assert counted()["dropped"] == dropped
+            lost = 'isoserve_shadow_dropped_total{model="m",reason="full",shadow_version="2"}'
+            assert f"{lost} {dropped['full']}.0" in client.get("/metrics").text
+        finally:
+            go.set()
+        deadline = time.monotonic() + 30
+        while counted()["images"] < asked - dropped["full"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert counted()["images"] == asked - dropped["full"] == 1 + WAITING_IMAGES
+        assert counted()["dropped"] == dropped
 
 
 def test_a_shadow_that_comes_late_is_refused_while_bad_and_never_answers(
