@@ -25,9 +25,9 @@ from service.problems import Problem
 from service.versions import Served
 
 INLINE_SECONDS = 0.001
-"""An image that comes while all is idle, and takes less, is answered on the event loop itself: the
-hop to another thread and back costs a small network more than it brings. A lone slot leaves so
-much work to the loop."""
+INLINE_SECONDS_IN_ALL = 0.002
+"""Images that come while all is idle, and take less, one and all, are answered on the event loop
+itself: hops to other threads, and their quarrel over the interpreter, cost more than they bring."""
 
 
 class MicroBatcher:
@@ -144,19 +144,24 @@ class MicroBatcher:
 
     def _leave_to_loop(self) -> bool:
         """Whether the loop sees to what waits, later in this round; with the lock held."""
-        if not 0 < self._depth * self._admission.seconds_an_image < INLINE_SECONDS:
+        if not self._quick():
             return False
         if self._inline is None and len(self._idle) == len(self._threads):
             self._inline = self._idle.pop()
             self._loop.call_soon(self._serve_inline)
         return self._inline is not None
 
+    def _quick(self) -> bool:
+        """Whether what waits is known to keep a thread for less than the loop can spare."""
+        cost = self._admission.seconds_an_image
+        return 0 < cost < INLINE_SECONDS and 0 < self._depth * cost < INLINE_SECONDS_IN_ALL
+
     def _serve_inline(self) -> None:
-        """Answer what came in this round in the place of a slot, or let several slots share it."""
+        """Answer what came in this round in place of a slot, or wake slots if it is much."""
         with self._lock:
             slot, self._inline = self._inline, None
             assert slot is not None
-            if self._depth > 1 and len(self._threads) > 1:
+            if self._waiting and not self._quick():
                 batch, woken = [], [slot, *self._rouse(self._depth - 1)]
             else:
                 batch, woken = self._share() if self._waiting else [], []

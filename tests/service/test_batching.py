@@ -121,7 +121,7 @@ def test_what_waits_is_split_over_idle_slots(served: Served) -> None:
 
 @pytest.mark.parametrize(
     ("slots", "images", "cost", "on_the_loop"),
-    [(2, 1, 1e-4, True), (2, 2, 1e-4, False), (1, 4, 1e-4, True), (2, 1, 2e-3, False)],
+    [(2, 1, 1e-4, True), (2, 4, 1e-4, True), (2, 4, 5e-4, False), (2, 1, 2e-3, False)],
 )
 def test_quick_work_of_an_idle_server_is_done_on_the_loop(
     served: Served, slots: int, images: int, cost: float, on_the_loop: bool
