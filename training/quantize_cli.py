@@ -78,7 +78,7 @@ def quantize(
 
 def _report(result: Quantized, files: tuple[Path, Path]) -> None:
     cost = result.cost
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     style = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table(f"on {cost.n} images", "float32", "int8", "loss", box=style)
     rows = [("accuracy", cost.accuracy)]
