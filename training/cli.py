@@ -27,8 +27,9 @@ from training.data import LabelledImages, load_class_folders, load_images
 from training.devices import engine
 from training.fit import fit, split
 from training.graph import read_model
-from training.out_distributions import load_out_distribution
+from training.out_distributions import load_out_distributions
 from training.recipe import Recipe
+from training.skipped import tell_skipped
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -217,7 +218,8 @@ def evaluate(
     check_writable(output)
     test = load_images(source, "test", card.input, data_root)
     _announce(test)
-    outs = [load_out_distribution(each, card.input, data_root, limit) for each in ood]
+    outs = load_out_distributions(ood, card.input, data_root, limit)
+    tell_skipped(*outs)
     result = evaluation.evaluate(model, card, test, outs)
     result.save(output, card)
     new_card = result.added_to(card)
@@ -282,8 +284,7 @@ def _export(
 def _announce(images: LabelledImages) -> None:
     classes = counted(len(images.classes), "class", "classes")
     click.echo(f"{counted(len(images), 'image')} of {classes} from {images.name}")
-    for line in images.skipped:
-        click.echo(f"skipped {line}", err=True)
+    tell_skipped(images)
 
 
 def _report(card: ModelCard, written: Path) -> None:

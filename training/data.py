@@ -149,6 +149,12 @@ def decode_files(paths: Sequence[Path], spec: InputSpec) -> tuple[NDArray[np.uin
         return pixels, list(pool.map(decode, range(len(paths))))
 
 
+def evenly_spread(count: int, limit: int | None) -> NDArray[np.int64]:
+    """Indices of ``limit`` of ``count`` images in order: folders come class by class."""
+    wanted = count if limit is None else min(count, limit)
+    return np.arange(wanted) * count // wanted
+
+
 def _load_split(root: Path, split: Split, spec: InputSpec) -> LabelledImages:
     folder = root / split
     if split == "test" and not folder.is_dir():

@@ -1,6 +1,7 @@
 """``isoserve train``, ``export``, ``calibrate`` and ``evaluate``, as typed."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,16 @@ def test_export_evaluate_and_calibrate(run: Path, colours: Path, tmp_path: Path)
     assert result.exit_code == 0, result.output
     _, card = read_model(exported)
     assert (card.calibration.alpha, card.calibration.n, card.evaluation) == (0.2, 90, [])
+
+
+def test_what_an_evaluation_left_out_is_told(run: Path, colours: Path, tmp_path: Path) -> None:
+    others = shutil.copytree(colours / "test" / "red", tmp_path / "others")
+    (others / "broken.png").write_bytes(b"no")
+    result = _isoserve(
+        "evaluate", run / "model.onnx", colours, "--ood", others, "--output", tmp_path / "results"
+    )
+    assert result.exit_code == 0, result.output
+    assert f"skipped {others / 'broken.png'}: " in result.stderr
 
 
 def test_training_twice_into_one_folder_is_refused(run: Path, colours: Path) -> None:
