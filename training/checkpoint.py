@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Checkpoint:
     history: list[dict[str, float]]
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
+    loss_scale: dict[str, Any] = field(default_factory=dict)
+    """State of 16-mixed's gradient scaler, empty in other precisions."""
 
     @property
     def epoch(self) -> int:

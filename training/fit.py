@@ -74,6 +74,9 @@ def fit(
     if recipe.compile:
         classifier.compile()
     model, fabric_optimizer = fabric.setup(classifier, optimizer)
+    precision = fabric.strategy.precision
+    if checkpoint.loss_scale:
+        precision.load_state_dict(checkpoint.loss_scale)
     epoch_of = _Epoch(fabric, recipe, classifier, model, fabric_optimizer, checkpoint)
     resident = ResidentImages(fabric, training)
     with Progress(recipe, len(training), enabled=fabric.is_global_zero) as progress:
@@ -86,6 +89,7 @@ def fit(
                 history=[*checkpoint.history, row],
                 weights=classifier.state_dict(),
                 optimizer=optimizer.state_dict(),
+                loss_scale=precision.state_dict(),
             )
             if fabric.is_global_zero:
                 checkpoint.save(output)

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from numpy.typing import NDArray
 from training_run import train_here, training_images
 
@@ -19,7 +21,7 @@ from models.errors import InputError
 from training.batches import channel_statistics
 from training.checkpoint import FILE_NAME, Checkpoint
 from training.data import LabelledImages
-from training.fit import make_optimizer, split
+from training.fit import fit, make_optimizer, split
 from training.recipe import Recipe
 
 
@@ -167,6 +169,20 @@ def test_bfloat16_trains_too(colours: Path, quick: Recipe, tmp_path: Path) -> No
     checkpoint = train_here(colours, recipe, tmp_path)
     assert all(weight.dtype != torch.bfloat16 for weight in checkpoint.weights.values())
     assert checkpoint.history[-1]["held_out_accuracy"] > 0.6
+
+
+def test_half_precision_goes_on_with_its_loss_scale(
+    colours: Path, quick: Recipe, tmp_path: Path
+) -> None:
+    recipe = quick.model_copy(update={"precision": "16-mixed", "epochs": 1})
+    images = training_images(colours, recipe)
+    scales = []
+    for _ in ("fresh", "resumed"):
+        scaler = torch.amp.GradScaler("cpu", init_scale=16.0, growth_interval=2)
+        fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
+        fit(fabric, recipe, "colours", images, tmp_path)
+        scales.append(scaler.get_scale())
+    assert scales[0] == scales[1] > 16.0
 
 
 def test_a_checkpoint_carries_no_code(tmp_path: Path) -> None:
