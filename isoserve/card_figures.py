@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from models.card import ModelCard
 from training.evaluate import Evaluation
-from training.figures import COLOURS, IN_COLOUR, draw_histogram, new_figure
+from training.figures import COLOURS, IN_COLOUR, SCORE, draw_histogram, new_figure
 from training.metrics import ECE_BINS
 
 P_VALUE_BINS = 20
 TALLEST_ROWS = 30
 """A bar chart of more classes than this grows no taller and names only some of them."""
-
-SCORE = "entropic score (nats; higher = more in-distribution)"
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def _calibration_scores(card: ModelCard) -> CardFigure:
     return _figure(
         "Scores at calibration",
         f"Density of the entropic score of the {card.calibration.n:,} calibration images, drawn "
-        f"from its percentiles. Scores up to {card.calibration.threshold:.3f} are rejected.",
+        f"from its percentiles. Scores below {card.calibration.threshold:.3f} are rejected.",
         draw,
     )
 

@@ -17,7 +17,8 @@ from training.atomic import atomic_path, check_writable
 from training.data import load_images
 from training.evaluate import evaluate
 from training.graph import read_model
-from training.out_distributions import load_out_distribution
+from training.out_distributions import load_out_distributions
+from training.skipped import tell_skipped
 
 
 @click.command()
@@ -74,7 +75,8 @@ def card(
     if data is not None:
         graph, _ = read_model(model_file)
         test = load_images(data, "test", model.card.input, data_root)
-        outs = [load_out_distribution(each, model.card.input, data_root, limit) for each in ood]
+        outs = load_out_distributions(ood, model.card.input, data_root, limit)
+        tell_skipped(test, *outs)
         evaluation = evaluate(graph, model.card, test, outs)
         shown = evaluation.added_to(model.card)
         figures += evaluation_figures(model.card, evaluation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
@@ -115,6 +116,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the program; bad input is one line on stderr and exit code 2, never a stack trace."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(prog_name="isoserve", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -122,6 +125,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (InputError, click.ClickException) as error:
         click.echo(f"isoserve: {_in_one_line(error)}", err=True)
+        sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:  # a path that is too long or forbidden, a full disk
+        place = f": {error.filename}" if error.filename else ""
+        click.echo(f"isoserve: {error.strerror or error}{place}", err=True)
         sys.exit(EXIT_BAD_INPUT)
     except click.Abort:
         click.echo("isoserve: interrupted", err=True)

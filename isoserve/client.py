@@ -152,7 +152,7 @@ class Client:
                     headers=self._headers,
                     **request.body,
                 )
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+            except (httpx.RequestError, httpx.InvalidURL) as error:
                 raise _unreachable(self._url, error) from error
             wait = self._patience.wait(response, attempt)
             if wait is None:
@@ -221,7 +221,7 @@ class AsyncClient:
                     headers=self._headers,
                     **request.body,
                 )
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+            except (httpx.RequestError, httpx.InvalidURL) as error:
                 raise _unreachable(self._url, error) from error
             wait = self._patience.wait(response, attempt)
             if wait is None:
@@ -244,6 +244,8 @@ def _seconds(retry_after: str) -> float | None:
         return float(retry_after)
     try:
         date = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    if date.tzinfo is None:  # HTTP's dates are UTC whatever they say
+        date = date.replace(tzinfo=UTC)
     return max((date - datetime.now(UTC)).total_seconds(), 0.0)

@@ -91,6 +91,8 @@ def predict(
         raise InputError("give either --model model.onnx or --url http://...")
     if alpha is not None and not 0 < alpha < 1:
         raise InputError(f"--alpha is {alpha}; it wants a number between 0 and 1")
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise InputError("the token (--token or ISOSERVE_TOKEN) is not of printable ASCII")
     check_paths(paths)
     settings = read_settings(**({} if alpha is None else {"alpha": alpha}))
     with ExitStack() as stack:
@@ -135,14 +137,19 @@ def in_order(
 
 def table_line(path: str, result: Result) -> str:
     """Columns of fixed width, the path last; what cannot be shown in a line is escaped."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+    shown = _escaped(path)
     if isinstance(result, Problem):
         return f"{'failed':<8}{'':<28}  {shown}: {result.detail}"
     verdict = "unknown" if result.ood.is_ood else "known"
     best = result.prediction
     return (
-        f"{verdict:<8}{result.ood.p_value:<8.4f}{best.label:<14} {best.probability:<5.3f}  {shown}"
+        f"{verdict:<8}{result.ood.p_value:<8.4f}{_escaped(best.label):<14} "
+        f"{best.probability:<5.3f}  {shown}"
     )
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 TABLE_HEADER = f"{'verdict':<8}{'p-value':<8}{'class':<14} {'prob.':<5}  image"

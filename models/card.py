@@ -69,7 +69,7 @@ class Calibration(_Part):
     class_counts: list[int] = Field(description="Calibration images predicted as each class.")
     alpha: OpenShare = Field(DEFAULT_ALPHA, description="Reject where p_value <= alpha.")
     delta: OpenShare = Field(DEFAULT_DELTA, description="See guaranteed_alpha.")
-    threshold: float = Field(description="Entropic score at alpha: scores up to it are rejected.")
+    threshold: float = Field(description="Entropic score at alpha: scores below it are rejected.")
     guaranteed_alpha: OpenShare = Field(
         description="Reject at this p-value instead and, with confidence 1 - delta, no more than "
         "the share alpha of in-distribution images is rejected."

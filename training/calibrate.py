@@ -102,7 +102,7 @@ def guaranteed_rank(n: int, alpha: float, delta: float) -> int:
     The realised share is Beta(k, n + 1 - k) (Bates et al., 2023): 225 at n = 5,000 and
     alpha = delta = 0.05.
     """
-    ranks = np.arange(1, max(int(alpha * (n + 1)), 1) + 1)
+    ranks = np.arange(1, n + 1)
     enough = np.asarray(beta.cdf(alpha, ranks, n + 1 - ranks)) >= 1 - delta
     if not enough.any():
         raise InputError(f"{n} calibration images allow no threshold at alpha {alpha}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from models.card import InputSpec
@@ -36,6 +36,8 @@ class Checkpoint:
     history: list[dict[str, float]]
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
+    loss_scale: dict[str, Any] = field(default_factory=dict)
+    """State of 16-mixed's gradient scaler, empty in other precisions."""
 
     @property
     def epoch(self) -> int:
@@ -64,13 +66,24 @@ class Checkpoint:
         """Read ``folder/checkpoint.pt``; tensors and plain values only, never code.
 
         Raises:
-            InputError: no such file, or not a checkpoint of ours.
+            InputError: no such file, one that cannot be read, no checkpoint of ours, or one whose
+                recipe this version does not know.
         """
         path = folder / FILE_NAME
         if not path.is_file():
             raise InputError(f"no {FILE_NAME} in {folder}: give the --output folder of a training")
         try:
             fields = torch.load(path, map_location="cpu", weights_only=True)
-            return cls(**fields)
-        except (pickle.UnpicklingError, RuntimeError, TypeError, EOFError, OSError) as error:
-            raise InputError(f"{path} is not a checkpoint of this program: {error}") from error
+            checkpoint = cls(**fields)
+            checkpoint.parsed_recipe()
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(
+                f"{path} has a recipe this version does not know: {where}: {first['msg']}"
+            ) from error
+        except OSError as error:
+            raise InputError(f"cannot read '{path}': {error.strerror or error}") from error
+        except Exception as error:  # of foreign bytes the reader of pickles raises almost anything
+            raise InputError(f"{path} is damaged or not a checkpoint of this program") from error
+        return checkpoint

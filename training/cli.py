@@ -7,26 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import click
-from lightning_fabric import Fabric
+import torch
+from pydantic import TypeAdapter, ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from isoserve.options import build, options_of
 from models.backbones import build_backbone
-from models.card import DEFAULT_ALPHA, DEFAULT_DELTA, InputSpec, ModelCard
+from models.card import DEFAULT_ALPHA, DEFAULT_DELTA, InputSpec, ModelCard, ModelName
 from models.errors import InputError
-from models.words import counted
+from models.words import counted, printable
 from training import calibrate as calibration
 from training import evaluate as evaluation
 from training import export as exporting
 from training.atomic import check_writable
 from training.checkpoint import FILE_NAME, Checkpoint
 from training.data import LabelledImages, load_class_folders, load_images
+from training.devices import engine
 from training.fit import fit, split
 from training.graph import read_model
-from training.out_distributions import load_out_distribution
+from training.out_distributions import load_out_distributions
 from training.recipe import Recipe
+from training.skipped import tell_skipped
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -83,12 +86,11 @@ def train(
     recipe = build(Recipe, given)
     if (output / FILE_NAME).exists() and not resume:
         raise InputError(f"{output} holds a run: add --resume to go on, or choose another --output")
+    _check_name(name)
+    fabric = engine(recipe, accelerator, devices, nodes)
     images = load_images(source, "train", _input_spec(recipe), data_root)
     split(images, recipe)  # too few images must be said before the training, not after it
     check_writable(output)
-    fabric = Fabric(
-        accelerator=accelerator, devices=devices, num_nodes=nodes, precision=recipe.precision
-    )
     fabric.launch()
     if fabric.is_global_zero:
         _announce(images)
@@ -126,6 +128,7 @@ def export(
       isoserve export runs/photos --output model_repository/photos/1/model.onnx
     """
     target = output or run / "model.onnx"
+    _check_name(name)
     checkpoint = Checkpoint.load(run)
     check_writable(target.parent)
     images = load_images(source or checkpoint.source, "train", checkpoint.input_spec(), data_root)
@@ -215,7 +218,8 @@ def evaluate(
     check_writable(output)
     test = load_images(source, "test", card.input, data_root)
     _announce(test)
-    outs = [load_out_distribution(each, card.input, data_root, limit) for each in ood]
+    outs = load_out_distributions(ood, card.input, data_root, limit)
+    tell_skipped(*outs)
     result = evaluation.evaluate(model, card, test, outs)
     result.save(output, card)
     new_card = result.added_to(card)
@@ -228,10 +232,30 @@ def evaluate(
 def _input_spec(recipe: Recipe) -> InputSpec:
     """The recipe's own side, or the size the network was made for."""
     try:
-        side = recipe.image_size or build_backbone(recipe.network).input_size
+        backbone = build_backbone(recipe.network)
     except ValueError as error:
         raise InputError(f"--network: {error}") from error
+    side = recipe.image_size or backbone.input_size
+    if side != backbone.input_size:
+        try:
+            with torch.no_grad():
+                backbone.network.eval()(torch.zeros(1, 3, side, side))
+        except (AssertionError, RuntimeError) as error:
+            raise InputError(
+                f"--image-size is {side}: {recipe.network}, made for {backbone.input_size}, does "
+                f"not take it ({error})"
+            ) from error
     return InputSpec(height=side, width=side)
+
+
+def _check_name(name: str | None) -> None:
+    try:
+        TypeAdapter(ModelName | None).validate_python(name)
+    except ValidationError as error:
+        raise InputError(
+            f"--name is {name!r}; it wants up to 64 of A-Z a-z 0-9 . _ - and begins with a letter "
+            "or digit"
+        ) from error
 
 
 def _export(
@@ -244,8 +268,14 @@ def _export(
     note: str,
 ) -> None:
     _, held_out = split(images, checkpoint.parsed_recipe())
-    model_name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.data_name).strip("-._")
-    model = exporting.export(checkpoint, held_out, name=model_name, licence=licence, note=note)
+    of_data = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.data_name)[:64].strip("-._")
+    model = exporting.export(
+        checkpoint,
+        held_out,
+        name=name or of_data or "model",
+        licence=printable(licence),
+        note=printable(note),
+    )
     exporting.save(model, path)
     _, card = read_model(path)
     _report(card, path)
@@ -254,12 +284,11 @@ def _export(
 def _announce(images: LabelledImages) -> None:
     classes = counted(len(images.classes), "class", "classes")
     click.echo(f"{counted(len(images), 'image')} of {classes} from {images.name}")
-    for line in images.skipped:
-        click.echo(f"skipped {line}", err=True)
+    tell_skipped(images)
 
 
 def _report(card: ModelCard, written: Path) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     for part in card.held_out:
         console.print(
             f"{part.split} images: n {part.n}  accuracy {part.accuracy:.4f}  ECE {part.ece:.4f}"

@@ -7,6 +7,8 @@ network's input, and a set is held as one uint8 array, so that an epoch costs no
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +26,7 @@ from models.errors import ImageFileError, InputError
 from models.image_files.folder import SUFFIXES, image_files
 from models.preprocessing import decode_pixels, to_pixels
 from models.torchvision_import import import_torchvision
-from models.words import counted
+from models.words import counted, printable
 
 Split = Literal["train", "test"]
 
@@ -42,13 +44,14 @@ class LabelledImages:
     """[N], index into ``classes``."""
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
-    """A line for each file that could not be read: its path and why."""
+    """A line for each file or folder that could not be read: its path and why."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> LabelledImages:
-        return LabelledImages(self.name, self.pixels[indices], self.labels[indices], self.classes)
+        pixels = _chosen(self.pixels, indices)
+        return LabelledImages(self.name, pixels, self.labels[indices], self.classes)
 
     def digest(self) -> str:
         """SHA-256 over class names, labels and pixels, in order."""
@@ -146,19 +149,26 @@ def decode_files(paths: Sequence[Path], spec: InputSpec) -> tuple[NDArray[np.uin
         return pixels, list(pool.map(decode, range(len(paths))))
 
 
+def evenly_spread(count: int, limit: int | None) -> NDArray[np.int64]:
+    """Indices of ``limit`` of ``count`` images in order: folders come class by class."""
+    wanted = count if limit is None else min(count, limit)
+    return np.arange(wanted) * count // wanted
+
+
 def _load_split(root: Path, split: Split, spec: InputSpec) -> LabelledImages:
     folder = root / split
     if split == "test" and not folder.is_dir():
         raise InputError(f"no test images: {folder} is not a folder")
     found = load_class_folders(folder if folder.is_dir() else root, spec)
-    return replace(found, name=root.resolve().name)
+    return replace(found, name=printable(root.resolve().name))
 
 
 def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
     """Load ``folder/CLASS/*``; classes in the folders' alphabetical order.
 
     Raises:
-        InputError: no such folder, fewer than two classes, or a class without a readable image.
+        InputError: no such folder, fewer than two classes, a class without a readable image, or
+            one whose name is not UTF-8, as the card's are.
     """
     if not folder.is_dir():
         raise InputError(f"no folder {folder}; give one that holds a folder of images a class")
@@ -170,15 +180,26 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
             f"{folder} holds {counted(len(names), 'class folder')}; "
             "a classifier wants at least two, each a folder of images"
         )
-    paths, labels = [], []
+    for name in names:
+        if printable(name) != name:
+            raise InputError(
+                f"class folder {printable(name)!r} in {printable(str(folder))} has a name that is "
+                "not UTF-8; rename it"
+            )
+    paths, labels, unlisted = [], [], []
+
+    def note(error: OSError) -> None:
+        unlisted.append(f"{error.filename}: {error.strerror}")
+
     for label, name in enumerate(names):
-        files = sorted(image_files(folder / name))
+        files = sorted(image_files(folder / name, note))
         paths += files
         labels += [label] * len(files)
     pixels, reasons = decode_files(paths, spec)
     readable = np.array([not reason for reason in reasons], dtype=bool)
     kept = np.array(labels, dtype=np.int64)[readable]
-    skipped = tuple(f"{path}: {why}" for path, why in zip(paths, reasons, strict=True) if why)
+    unread = [f"{path}: {why}" for path, why in zip(paths, reasons, strict=True) if why]
+    skipped = tuple(printable(line) for line in unlisted + unread)
     for label, name in enumerate(names):
         if not np.any(kept == label):
             raise InputError(
@@ -187,8 +208,9 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
                 + (f"; {len(skipped)} unreadable, the first {skipped[0]})" if skipped else ")")
             )
     if not readable.all():
-        pixels = pixels[readable]
-    return LabelledImages(folder.resolve().name, pixels, kept, tuple(names), skipped)
+        pixels = _chosen(pixels, np.flatnonzero(readable))
+    name = printable(folder.resolve().name)
+    return LabelledImages(name, pixels, kept, tuple(names), skipped)
 
 
 def _load_named(name: str, split: Split, spec: InputSpec, data_root: Path) -> LabelledImages:
@@ -235,6 +257,19 @@ _NAMED: dict[str, tuple[str, Callable[[Split], dict[str, object]], tuple[str, ..
 
 def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     """An array in memory, or in an unnamed temporary file where it would not fit well."""
-    if int(np.prod(shape)) <= _IN_MEMORY_BYTES:
+    size = math.prod(shape)
+    if size <= _IN_MEMORY_BYTES:
         return np.empty(shape, dtype=np.uint8)
-    return np.memmap(tempfile.TemporaryFile(), dtype=np.uint8, mode="w+", shape=shape)
+    with tempfile.TemporaryFile() as file:
+        # A disk that is full is an error here; later it would be the end of the process.
+        os.posix_fallocate(file.fileno(), 0, size)
+        return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
+
+
+def _chosen(pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """``pixels[indices]``, which of a large set would be a copy in memory."""
+    height, width, channels = pixels.shape[1:]
+    found = _allocate((len(indices), height, width, channels))
+    for place, index in enumerate(indices):
+        found[place] = pixels[index]
+    return found

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from training.atomic import atomic_path
+
 IN_COLOUR = "#444444"
 """In-distribution: a filled gray shape behind the others' lines."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 """Okabe and Ito's palette, told apart by colour-blind readers, and two more."""
+
+SCORE = "entropic score (nats; higher = more in-distribution)"
 
 HISTOGRAM_BINS = 80
 PEAKS_SHOWN = 3.0
@@ -27,24 +31,24 @@ def score_histogram(
     path: Path,
     in_scores: ArrayLike,
     out_scores: Mapping[str, ArrayLike],
-    score_name: str = "entropic score (nats; higher = more in-distribution)",
     threshold: float | None = None,
 ) -> None:
     """Draw the density of in-distribution scores [N] against each named out-distribution's [M].
 
-    A vertical line marks ``threshold``: scores up to it are rejected.
+    A vertical line marks ``threshold``: scores below it are rejected.
 
     Raises:
-        OSError: the file cannot be written.
+        InputError: the file cannot be written.
     """
     figure = new_figure()
     axes = figure.subplots()
     draw_histogram(axes, in_scores, out_scores)
     if threshold is not None:
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label="threshold")
-    axes.set_xlabel(score_name)
+    axes.set_xlabel(SCORE)
     axes.set_ylabel("density")
-    axes.legend(fontsize=8)
+    with mpl.rc_context({"text.parse_math": False}):  # a folder's name may hold dollars
+        axes.legend(fontsize=8)
     save_figure(figure, path)
 
 
@@ -90,12 +94,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG whole or not at all; folders on the way to it are made.
 
     Raises:
-        OSError: the file cannot be written.
+        InputError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     # No creation software or date inside: the file depends on the numbers alone.
-    with warnings.catch_warnings():
+    with atomic_path(path) as unfinished, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(unfinished, format="png", dpi=110, metadata={"Software": None})
-    unfinished.replace(path)

@@ -22,6 +22,7 @@ from models.card import InputSpec
 from models.classifier import Classifier
 from models.errors import InputError
 from models.heads import IsoMax2Head
+from models.words import printable
 from training.augment import crop_and_flip
 from training.baselines.acet import (
     largest_log_probability,
@@ -37,7 +38,7 @@ from training.batches import (
     normalise,
 )
 from training.checkpoint import FILE_NAME, Checkpoint
-from training.data import LabelledImages, held_out_count, hold_out
+from training.data import LabelledImages, held_out_count, hold_out, smallest_calibration
 from training.progress import Progress
 from training.recipe import Recipe
 from training.tally import Tally
@@ -73,6 +74,9 @@ def fit(
     if recipe.compile:
         classifier.compile()
     model, fabric_optimizer = fabric.setup(classifier, optimizer)
+    precision = fabric.strategy.precision
+    if checkpoint.loss_scale:
+        precision.load_state_dict(checkpoint.loss_scale)
     epoch_of = _Epoch(fabric, recipe, classifier, model, fabric_optimizer, checkpoint)
     resident = ResidentImages(fabric, training)
     with Progress(recipe, len(training), enabled=fabric.is_global_zero) as progress:
@@ -85,6 +89,7 @@ def fit(
                 history=[*checkpoint.history, row],
                 weights=classifier.state_dict(),
                 optimizer=optimizer.state_dict(),
+                loss_scale=precision.state_dict(),
             )
             if fabric.is_global_zero:
                 checkpoint.save(output)
@@ -99,9 +104,18 @@ def split(images: LabelledImages, recipe: Recipe) -> tuple[LabelledImages, Label
     Raises:
         InputError: too few images to hold out what calibration needs.
     """
-    count = held_out_count(len(images), recipe.held_out, recipe.alpha, recipe.delta)
-    training, held_out = hold_out(images.labels, count, recipe.seed)
-    return images.take(training), images.take(held_out)
+    needed = smallest_calibration(recipe.alpha, recipe.delta)
+    first = held_out_count(len(images), recipe.held_out, recipe.alpha, recipe.delta)
+    # Shares rounded down a class may sum to less than is needed; then more is asked for.
+    for count in range(first, len(images) + 1):
+        training, held_out = hold_out(images.labels, count, recipe.seed)
+        if len(held_out) >= needed:
+            return images.take(training), images.take(held_out)
+    raise InputError(
+        f"{len(images)} images of {len(images.classes)} classes are too few to calibrate: at alpha "
+        f"{recipe.alpha} and delta {recipe.delta} {needed} must be held out and one of each class "
+        "left to train on"
+    )
 
 
 def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.SGD:
@@ -218,7 +232,7 @@ def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:
     height, width = images.pixels.shape[1:3]
     return Checkpoint(
         recipe=recipe.model_dump(),
-        command=shlex.join(["isoserve", *sys.argv[1:]]),
+        command=printable(shlex.join(["isoserve", *sys.argv[1:]])),
         source=source,
         data_name=images.name,
         data_digest=images.digest(),

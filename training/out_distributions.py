@@ -8,7 +8,7 @@ in- and out-of-distribution images to the same history, or say where they differ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from models.card import InputSpec
 from models.errors import InputError
 from models.image_files.folder import SUFFIXES, image_files
 from models.preprocessing import to_pixels
-from training.data import decode_files, load_images
+from models.words import printable
+from training.data import decode_files, evenly_spread, load_images
 
 NOISE_IMAGES = 10_000
 """Images of a noise set where no limit is given; as many as the papers' other sets have."""
@@ -45,7 +46,7 @@ class OutDistribution:
     note: str = ""
     """How the images were made, resized and compressed before they came here."""
     skipped: tuple[str, ...] = ()
-    """A line for each file that could not be read: its path and why."""
+    """A line for each file or folder that could not be read: its path and why."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -53,6 +54,28 @@ class OutDistribution:
     def digest(self) -> str:
         """SHA-256 over the pixels, in order."""
         return hashlib.sha256(np.ascontiguousarray(self.pixels).data).hexdigest()
+
+
+def load_out_distributions(
+    sources: Iterable[str], spec: InputSpec, data_root: Path, limit: int | None = None
+) -> list[OutDistribution]:
+    """Load several, each as :func:`load_out_distribution`.
+
+    Raises:
+        InputError: one is not there, or two have the same name.
+    """
+    found = [load_out_distribution(source, spec, data_root, limit) for source in sources]
+    check_names(found)
+    return found
+
+
+def check_names(found: Sequence[OutDistribution], *taken: str) -> None:
+    """Refuse two of one name, which figures and tables could not tell apart."""
+    seen = set(taken)
+    for out in found:
+        if out.name in seen:
+            raise InputError(f"two out-distributions named {out.name!r}: give one as NAME=SOURCE")
+        seen.add(out.name)
 
 
 def load_out_distribution(
@@ -83,7 +106,7 @@ def load_out_distribution(
         return _noise(key, spec, NOISE_IMAGES if limit is None else limit)
     if key in NAMED_SETS:
         images = load_images(key, "test", spec, data_root)
-        chosen = _spread(len(images), limit)
+        chosen = evenly_spread(len(images), limit)
         return OutDistribution(key, images.pixels[chosen], f"torchvision's {key}, test split")
     if key in FOLDERS:
         return _read_folder(key, _find_folder(key, data_root), spec, limit)
@@ -92,7 +115,7 @@ def load_out_distribution(
             f"no out-distribution and no folder named {source!r}; give an image folder or one of "
             f"{', '.join((*_NOISE, *NAMED_SETS, *FOLDERS))}"
         )
-    return _read_folder(Path(source).resolve().name, Path(source), spec, limit)
+    return _read_folder(printable(Path(source).resolve().name), Path(source), spec, limit)
 
 
 def _gaussian(generator: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -134,21 +157,21 @@ def _find_folder(name: str, data_root: Path) -> Path:
 
 def _read_folder(name: str, folder: Path, spec: InputSpec, limit: int | None) -> OutDistribution:
     root = folder / "test" if (folder / "test").is_dir() else folder
-    paths = sorted(image_files(root))
+    unlisted: list[str] = []
+
+    def tell(error: OSError) -> None:
+        unlisted.append(f"{error.filename}: {error.strerror}")
+
+    paths = sorted(image_files(root, tell))
     if not paths:
         raise InputError(f"no images in {root}: looked for {', '.join(SUFFIXES)}")
-    paths = [paths[index] for index in _spread(len(paths), limit)]
+    paths = [paths[index] for index in evenly_spread(len(paths), limit)]
     pixels, reasons = decode_files(paths, spec)
-    skipped = tuple(f"{path}: {why}" for path, why in zip(paths, reasons, strict=True) if why)
-    if len(skipped) == len(paths):
-        raise InputError(f"not one readable image in {root}: {skipped[0]}")
-    if skipped:
+    unread = [f"{path}: {why}" for path, why in zip(paths, reasons, strict=True) if why]
+    if len(unread) == len(paths):
+        raise InputError(f"not one readable image in {root}: {unread[0]}")
+    if unread:
         pixels = pixels[[not why for why in reasons]]
+    skipped = tuple(printable(line) for line in unlisted + unread)
     suffixes = sorted({path.suffix.lower().lstrip(".") for path in paths})
     return OutDistribution(name, pixels, f"folder of {', '.join(suffixes)} files", skipped)
-
-
-def _spread(count: int, limit: int | None) -> NDArray[np.int64]:
-    """Indices of ``limit`` of ``count`` images in order, evenly spread over all of them."""
-    wanted = count if limit is None else min(count, limit)
-    return np.arange(wanted) * count // wanted

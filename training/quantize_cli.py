@@ -16,9 +16,10 @@ from training.atomic import check_writable
 from training.data import load_class_folders
 from training.export import save
 from training.graph import read_model
-from training.out_distributions import load_out_distribution
+from training.out_distributions import load_out_distributions
 from training.quantize import Quantized, QuantizeOptions
 from training.quantize import quantize as quantize_model
+from training.skipped import tell_skipped
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -68,9 +69,8 @@ def quantize(
     model, card = read_model(model_file)
     check_writable(output.parent)
     images = load_class_folders(images_folder, card.input)
-    for line in images.skipped:
-        click.echo(f"skipped {line}", err=True)
-    outs = [load_out_distribution(each, card.input, data_root, limit) for each in ood]
+    outs = load_out_distributions(ood, card.input, data_root, limit)
+    tell_skipped(images, *outs)
     result = quantize_model(model, card, images, outs, options)
     save(result.model, output)
     _report(result, (model_file, output))
@@ -78,7 +78,7 @@ def quantize(
 
 def _report(result: Quantized, files: tuple[Path, Path]) -> None:
     cost = result.cost
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     style = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table(f"on {cost.n} images", "float32", "int8", "loss", box=style)
     rows = [("accuracy", cost.accuracy)]

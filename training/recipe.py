@@ -55,7 +55,7 @@ class Recipe(BaseModel):
         "32-true", description="Of the backbone; the head is always float32."
     )
     seed: int = Field(
-        0, ge=0, description="Fixes weights, order, augmentation and held-out images."
+        0, ge=0, lt=2**64, description="Fixes weights, order, augmentation and held-out images."
     )
     held_out: float = Field(
         0.1, gt=0, lt=1, description="Share of the training images held out for calibration."

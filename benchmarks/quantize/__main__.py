@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.serving.report import circumstances
 from training.data import hold_out, load_class_folders
 from training.graph import read_model
-from training.out_distributions import load_out_distribution
+from training.out_distributions import load_out_distributions
 from training.quantize import QuantizeOptions, quantize
 
 DEFAULT_MODEL = Path(__file__).parents[2] / "model_repository/cifar10/1/model.onnx"
@@ -34,7 +34,7 @@ def main() -> None:
     model, card = read_model(given.model)
     images = load_class_folders(given.train_folder, card.input)
     _, held_out = hold_out(images.labels, card.data.calibration_images, card.seed)
-    outs = [load_out_distribution(each, card.input, Path(), given.limit) for each in given.ood]
+    outs = load_out_distributions(given.ood, card.input, Path(), given.limit)
     options = QuantizeOptions(max_accuracy_loss=1, max_auroc_loss=1)
     cost = quantize(model, card, images.take(held_out), outs, options).cost
     report = {

@@ -221,6 +221,19 @@ def test_a_busy_server_is_asked_again_and_answers() -> None:
     assert asked[0].content == asked[2].content == RED
 
 
+@pytest.mark.parametrize("failure", [httpx.DecodingError, httpx.TooManyRedirects])
+def test_an_answer_that_cannot_be_read_is_no_answer(failure: type[httpx.RequestError]) -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise failure("broken on the way", request=request)
+
+    http = httpx.Client(transport=httpx.MockTransport(fail))
+    with (
+        Client("http://server", http=http) as client,
+        pytest.raises(Unreachable, match="no answer from http://server: broken on the way"),
+    ):
+        client.predict(RED)
+
+
 def test_the_retries_are_bounded() -> None:
     http, asked = answering(busy())
     with (
@@ -248,6 +261,7 @@ def test_retry_after_may_be_a_date_and_a_503_without_it_is_final() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=1000), usegmt=True)
     patience = Patience(longest_wait=2000)
     assert 900 < (patience.wait(busy(date), 0) or 0) < 1300
+    assert 900 < (patience.wait(busy(date.removesuffix(" GMT")), 0) or 0) < 1300
     assert patience.wait(busy("soon"), 0) is None
     assert patience.wait(httpx.Response(503), 0) is None
     assert patience.wait(httpx.Response(503, headers={"Retry-After": "0"}), 0) == 0

@@ -177,6 +177,7 @@ def test_hidden_files_and_other_endings_are_left_out_of_a_folder(tmp_path: Path)
         (("{image}", "--model", "{folder}/none.onnx"), "none.onnx: the file cannot be read"),
         (("{image}", "--model", "{image}"), "ONNX Runtime refuses it"),
         (("{image}", "--model", "{model}", "--alpha", "1"), "--alpha is 1.0"),
+        (("{image}", "--url", "http://127.0.0.1:9", "--token", "sécret"), "not of printable ASCII"),
         (("{image}", "--url", "http://127.0.0.1:9"), "no answer from http://127.0.0.1:9"),
     ],
 )
@@ -281,6 +282,13 @@ def test_columns_stand_under_their_headings() -> None:
     failed = table_line("a.png", Problem(400, "x", "broken", ""))
     assert failed.startswith("failed ")
     assert failed.endswith("  a.png: broken")
+
+
+def test_a_class_with_a_line_break_takes_one_line(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "m.onnx", TinyModel(classes=("a\nb", "c\nd")))
+    (tmp_path / "red.png").write_bytes(colour(255, 0, 0))
+    _, line = run(tmp_path / "red.png", "--model", model).stdout.splitlines()
+    assert "\\n" in line
 
 
 def test_classes_longer_than_the_column_stay_apart(tmp_path: Path) -> None:

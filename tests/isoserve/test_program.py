@@ -77,6 +77,7 @@ def test_completion_knows_commands_and_their_options() -> None:
         ("predict a.jpg --format csv --model m", "'csv' is not one of 'table', 'jsonl' (see"),
         ("predict a.jpg --colour", "No such option '--colour'"),
         ("predikt", "No such command 'predikt'"),
+        (f"predict {300 * 'a'} --model m", f"File name too long: {300 * 'a'}"),
         ("inspect nowhere.onnx", "nowhere.onnx: the file cannot be read: No such file"),
     ],
 )

@@ -1,6 +1,8 @@
 """``isoserve train``, ``export``, ``calibrate`` and ``evaluate``, as typed."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from isoserve.cli import cli
 from models.errors import InputError
+from training.checkpoint import Checkpoint
 from training.graph import read_model
 from training.recipe import Recipe
 
@@ -52,6 +55,16 @@ def test_export_evaluate_and_calibrate(run: Path, colours: Path, tmp_path: Path)
     assert (card.calibration.alpha, card.calibration.n, card.evaluation) == (0.2, 90, [])
 
 
+def test_what_an_evaluation_left_out_is_told(run: Path, colours: Path, tmp_path: Path) -> None:
+    others = shutil.copytree(colours / "test" / "red", tmp_path / "others")
+    (others / "broken.png").write_bytes(b"no")
+    result = _isoserve(
+        "evaluate", run / "model.onnx", colours, "--ood", others, "--output", tmp_path / "results"
+    )
+    assert result.exit_code == 0, result.output
+    assert f"skipped {others / 'broken.png'}: " in result.stderr
+
+
 def test_training_twice_into_one_folder_is_refused(run: Path, colours: Path) -> None:
     message = _refused("train", colours, "--output", run)
     assert "add --resume to go on, or choose another --output" in message
@@ -71,7 +84,11 @@ def test_exporting_with_other_images_is_refused(run: Path, colours: Path) -> Non
         ("--network", "resnet35", "no network named 'resnet35'"),
         ("--loss", "hinge", "--loss is 'hinge': Input should be 'softmax'"),
         ("--seed", "x", "--seed is 'x': Input should be a valid integer"),
+        ("--seed", str(2**64), "--seed is '18446744073709551616': Input should be less than"),
         ("--alpha", "0.001", "too few to calibrate"),
+        ("--name", "my model", "--name is 'my model'; it wants up to 64 of A-Z"),
+        ("--accelerator", "abacus", "--accelerator abacus --devices auto --nodes 1: "),
+        ("--devices", "none", "--accelerator auto --devices none --nodes 1: "),
     ],
 )
 def test_bad_settings_are_refused_and_leave_nothing(
@@ -81,6 +98,35 @@ def test_bad_settings_are_refused_and_leave_nothing(
     network = [] if flag == "--network" else ["--network", "densenet22_32"]
     assert message in _refused("train", colours, "--output", output, *network, flag, value)
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "message"),
+    [
+        ("resnet35", "64", "no network named 'resnet35'"),
+        ("vit_b_16", "40", "--image-size is 40: vit_b_16, made for 224, does not take it"),
+    ],
+)
+def test_a_network_that_cannot_take_the_images_is_refused(
+    network: str, size: str, message: str, colours: Path, tmp_path: Path
+) -> None:
+    words = ("train", colours, "--output", tmp_path / "run", "--network", network)
+    assert message in _refused(*words, "--image-size", size)
+
+
+def test_a_model_of_a_folder_that_no_model_can_be_named_after(run: Path, tmp_path: Path) -> None:
+    checkpoint = Checkpoint.load(run)
+    replace(checkpoint, data_name="写真").save(tmp_path / "run")
+    result = _isoserve("export", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    _, card = read_model(tmp_path / "run" / "model.onnx")
+    assert (card.name, card.data.name) == ("model", "写真")
+
+
+def test_what_looks_like_markup_in_a_path_is_shown_as_it_is(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "[red]a[" / "b]" / "m.onnx"
+    result = _isoserve("export", run, "--output", target)
+    assert result.output.endswith(f"written: {target}\n")
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Image folders and named sets become arrays; what is wrong is named."""
 
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -69,6 +70,51 @@ def test_bad_folders_are_refused_by_name(colours: Path, tmp_path: Path) -> None:
     (root / "empty" / "bad.png").write_bytes(b"no")
     with pytest.raises(InputError, match=r"1 unreadable, the first .*bad\.png"):
         load_class_folders(root, SPEC)
+
+
+def test_a_class_whose_name_is_not_utf8_is_refused_and_a_file_named_so_is_read(
+    colours: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(colours / "test", tmp_path / "images")
+    (root / "red" / "000.png").rename(root / "red" / os.fsdecode(b"caf\xe9.png"))
+    (root / "red" / os.fsdecode(b"th\xe9.png")).write_bytes(b"no")
+    images = load_class_folders(root, SPEC)
+    assert len(images) == 90
+    assert "th\ufffd.png" in images.skipped[0]
+    (root / "red").rename(root / os.fsdecode(b"ros\xe9"))
+    with pytest.raises(InputError, match="class folder 'ros\ufffd' in .* not UTF-8; rename it"):
+        load_class_folders(root, SPEC)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(colours / "test", tmp_path / "images")
+    closed = root / "red" / "closed"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    images = load_class_folders(root, SPEC)
+    assert images.skipped == (f"{closed}: Permission denied",)
+    assert len(images) == 90
+
+
+def test_a_part_of_a_large_set_lies_on_disk_too(
+    colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = load_images(str(colours), "test", SPEC, Path("unused"))
+    chosen = np.array([80, 3, 41])
+    expected = images.pixels[chosen]
+    monkeypatch.setattr("training.data._IN_MEMORY_BYTES", 1000)
+    few = images.take(chosen)
+    assert isinstance(few.pixels, np.memmap)
+    np.testing.assert_array_equal(few.pixels, expected)
 
 
 def test_hold_out_is_stratified_disjoint_and_fixed_by_the_seed() -> None:

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 from scipy.special import softmax
+from scipy.stats import binom
 from training_run import train_here, training_images
 
 from models.card import OUTPUT_NAMES, read_card
@@ -163,6 +164,13 @@ def test_the_guaranteed_rank(n: int, alpha: float, expected: int) -> None:
     generator = np.random.default_rng(0)
     kth = [np.sort(generator.random(n))[expected - 1] for _ in range(4000)]
     assert np.mean(np.array(kth) <= alpha) >= 0.94
+
+
+@pytest.mark.parametrize("delta", [0.01, 0.05, 0.5, 0.9])
+def test_the_guaranteed_rank_is_the_largest(delta: float) -> None:
+    """The k-th smallest of n uniform values is at most alpha where k of them are."""
+    share = binom.sf(np.arange(200), 200, 0.05)  # of k = 1, 2, ...
+    assert guaranteed_rank(200, 0.05, delta) == np.flatnonzero(share >= 1 - delta).max() + 1
 
 
 def test_the_temperature_is_found_again() -> None:

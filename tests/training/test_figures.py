@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.errors import InputError
 from training.figures import COLOURS, new_figure, save_figure, score_histogram
 
 RNG = np.random.default_rng(3)
@@ -38,7 +39,12 @@ def test_constant_scores_and_no_out_distribution_can_be_drawn(tmp_path: Path) ->
     assert (tmp_path / "constant.png").stat().st_size > 1000
 
 
-def test_a_path_that_is_taken_by_a_file_is_an_os_error(tmp_path: Path) -> None:
+def test_a_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
+    score_histogram(tmp_path / "scores.png", [1.0, 2.0], {"from_$5_and_$10_": [0.0, 1.0]})
+    assert (tmp_path / "scores.png").stat().st_size > 1000
+
+
+def test_a_path_that_is_taken_by_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(InputError, match="cannot write .*file/figure.png"):
         save_figure(new_figure(), tmp_path / "file" / "figure.png")

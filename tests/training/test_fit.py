@@ -8,15 +8,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from numpy.typing import NDArray
 from training_run import train_here, training_images
 
 from models.classifier import build_classifier
 from models.errors import InputError
 from training.batches import channel_statistics
 from training.checkpoint import FILE_NAME, Checkpoint
-from training.fit import make_optimizer
+from training.data import LabelledImages
+from training.fit import fit, make_optimizer, split
 from training.recipe import Recipe
 
 
@@ -128,6 +133,29 @@ def test_resuming_with_other_settings_or_images_is_refused(
         train_here(colours, quick, tmp_path)
 
 
+def test_a_recipe_of_a_later_version_is_named(uninterrupted: Checkpoint, tmp_path: Path) -> None:
+    recipe = uninterrupted.recipe | {"mixup": 0.2}
+    replace(uninterrupted, recipe=recipe).save(tmp_path)
+    with pytest.raises(InputError, match="this version does not know: mixup: Extra inputs"):
+        Checkpoint.load(tmp_path)
+
+
+def test_enough_is_held_out_of_many_small_classes() -> None:
+    """A class's share of 59 is rounded to 5 of 20 images, and 11 times 5 are too few."""
+    images = _blank(np.repeat(np.arange(11), 20))
+    training, held_out = split(images, Recipe())
+    assert len(held_out) >= 59
+    assert len(training) + len(held_out) == 220
+    assert set(training.labels) == set(held_out.labels) == set(range(11))
+    with pytest.raises(InputError, match="200 images of 200 classes are too few"):
+        split(_blank(np.arange(200)), Recipe())
+
+
+def _blank(labels: NDArray[np.int64]) -> LabelledImages:
+    classes = tuple(str(label) for label in range(labels.max() + 1))
+    return LabelledImages("blank", np.zeros((len(labels), 8, 8, 3), np.uint8), labels, classes)
+
+
 def test_a_diverged_training_stops_with_the_reason(
     colours: Path, quick: Recipe, tmp_path: Path
 ) -> None:
@@ -143,10 +171,28 @@ def test_bfloat16_trains_too(colours: Path, quick: Recipe, tmp_path: Path) -> No
     assert checkpoint.history[-1]["held_out_accuracy"] > 0.6
 
 
+def test_half_precision_goes_on_with_its_loss_scale(
+    colours: Path, quick: Recipe, tmp_path: Path
+) -> None:
+    recipe = quick.model_copy(update={"precision": "16-mixed", "epochs": 1})
+    images = training_images(colours, recipe)
+    scales = []
+    for _ in ("fresh", "resumed"):
+        scaler = torch.amp.GradScaler("cpu", init_scale=16.0, growth_interval=2)
+        fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
+        fit(fabric, recipe, "colours", images, tmp_path)
+        scales.append(scaler.get_scale())
+    assert scales[0] == scales[1] > 16.0
+
+
 def test_a_checkpoint_carries_no_code(tmp_path: Path) -> None:
     torch.save({"recipe": Path}, tmp_path / FILE_NAME)
     with pytest.raises(InputError, match="not a checkpoint of this program"):
         Checkpoint.load(tmp_path)
+    for content in (b"", b"hello\n", b"}q", bytes(range(256)), b"PK\x03\x04 half a file"):
+        (tmp_path / FILE_NAME).write_bytes(content)
+        with pytest.raises(InputError, match="damaged or not a checkpoint of this program"):
+            Checkpoint.load(tmp_path)
     with pytest.raises(InputError, match=r"no checkpoint\.pt in"):
         Checkpoint.load(tmp_path / "elsewhere")
 

@@ -14,7 +14,7 @@ import training.data
 from models.card import InputSpec
 from models.errors import InputError
 from models.preprocessing import to_pixels
-from training.out_distributions import load_out_distribution
+from training.out_distributions import load_out_distribution, load_out_distributions
 
 SPEC = InputSpec(height=16, width=16)
 RNG = np.random.default_rng(5)
@@ -100,6 +100,17 @@ def test_a_set_can_be_given_another_name(tmp_path: Path) -> None:
     write_images(tmp_path / "x=y", 2)
     assert load_out_distribution(f"LSUN={tmp_path / 'x=y'}", SPEC, tmp_path).name == "LSUN"
     assert load_out_distribution("noise=uniform", SPEC, tmp_path, limit=1).name == "noise"
+
+
+def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Tables and figures go by the name: the second would hide the first."""
+    for parent in ("a", "b"):
+        write_images(tmp_path / parent / "images", 1)
+    sources = [str(tmp_path / "a" / "images"), str(tmp_path / "b" / "images")]
+    with pytest.raises(InputError, match="two out-distributions named 'images'.*NAME=SOURCE"):
+        load_out_distributions(sources, SPEC, tmp_path)
+    found = load_out_distributions([sources[0], f"others={sources[1]}"], SPEC, tmp_path)
+    assert [out.name for out in found] == ["images", "others"]
 
 
 def test_torchvisions_svhn_gives_its_test_split(tmp_path: Path, monkeypatch) -> None:

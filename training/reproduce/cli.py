@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import click
 import torch
-from lightning_fabric import Fabric
 
 from models.backbones import build_backbone
 from models.errors import InputError
 from training.baselines.mahalanobis import feature_layers
+from training.devices import engine
 from training.reproduce.grid import Cell, Grid
 from training.reproduce.material import Sources
 from training.reproduce.measure import measure
@@ -132,12 +132,7 @@ def reproduce(
     """
     scale = _chosen(SCALES[scale_name], network, only_in, seeds, epochs)
     scale = replace(scale, losses=losses or LOSSES, studies=studies, tuned=tuned, fooling=fooling)
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        precision=scale.recipe.precision,
-    )
+    fabric = engine(scale.recipe, accelerator, devices, nodes)
     fabric.launch()
     say = click.echo if fabric.is_global_zero else _silent
     sources = Sources(data_root, in_data, out_data)

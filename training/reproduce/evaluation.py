@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.checkpoint import Checkpoint
-from training.data import LabelledImages
+from training.data import LabelledImages, evenly_spread
 from training.fit import split
 from training.out_distributions import OutDistribution
 from training.reproduce.plan import Training
@@ -58,9 +58,7 @@ class Evaluation:
     @functools.cached_property
     def tuning_data(self) -> TuningData:
         training, held_out = split(self.images, self.training.recipe)
-        count = min(self.scale.tuning_images, len(held_out))
-        # Evenly spread: image folders come class by class.
-        few = held_out.take(np.arange(count) * len(held_out) // count)
+        few = held_out.take(evenly_spread(len(held_out), self.scale.tuning_images))
         return TuningData(
             training=training.pixels,
             training_labels=training.labels,

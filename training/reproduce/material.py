@@ -8,7 +8,11 @@ from pathlib import Path
 from models.card import InputSpec
 from models.errors import InputError
 from training.data import LabelledImages, load_images
-from training.out_distributions import OutDistribution, load_out_distribution
+from training.out_distributions import (
+    OutDistribution,
+    check_names,
+    load_out_distribution,
+)
 from training.reproduce.made import MADE, digits, made_out_distribution
 from training.reproduce.published import same_name
 from training.reproduce.scale import Scale
@@ -73,11 +77,7 @@ def load_out_distributions(
     found += [
         load_out_distribution(noise, spec, sources.data_root, scale.noise_images) for noise in NOISE
     ]
-    seen: set[str] = set()
-    for out in found:
-        if out.name in seen or out.name == FOOLING:
-            raise InputError(f"two out-distributions named {out.name!r}: give one as NAME=SOURCE")
-        seen.add(out.name)
+    check_names(found, FOOLING)
     return found
 
 
