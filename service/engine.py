@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,10 @@ def read_model_bytes(path: Path, limit: int) -> bytes:
         ModelRefused: it cannot be read, or is over the limit.
     """
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to read a pipe would wait for its writer
+            raise ModelRefused("unreadable", "it is no regular file")
+        size = status.st_size
         if size > limit:
             raise ModelRefused(
                 "too_large", f"the file has {size} bytes, more than max_model_bytes ({limit})"

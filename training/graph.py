@@ -26,11 +26,16 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, ModelCard]:
         raise InputError(f"no model file at {path}")
     try:
         model = onnx.load_model(path, load_external_data=False)
-        return model, read_card({entry.key: entry.value for entry in model.metadata_props})
+        card = read_card({entry.key: entry.value for entry in model.metadata_props})
     except CardError as error:
         raise InputError(f"{path}: {error}") from error
     except DecodeError as error:
         raise InputError(f"{path} is not an ONNX model: {error}") from error
+    given = {node.name for node in (*model.graph.input, *model.graph.output)}
+    missing = [name for name in (INPUT_NAME, *OUTPUT_NAMES) if name not in given]
+    if missing:
+        raise InputError(f"{path} has a card, but its graph lacks {', '.join(missing)}")
+    return model, card
 
 
 def run_graph(

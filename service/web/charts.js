@@ -53,7 +53,7 @@ export function scoreHistogram(quantiles, score, alpha) {
     el("div", { className: "marker-row", "aria-hidden": "true" }, marker),
     picture(
       `Histogram of genuine images’ scores. This image’s score, ${score.toFixed(2)} nats, lies `
-        + `above ${percent(shareBelow(quantiles, score))} of them; what scores up to `
+        + `above ${percent(shareBelow(quantiles, score))} of them; what scores below `
         + `${threshold.toFixed(2)} is rejected.`,
       ...bars,
       line(x(threshold), "threshold"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,3 +146,9 @@ def test_a_file_over_the_limit_or_missing_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 11)
     with pytest.raises(ModelRefused, match="11 bytes, more than max_model_bytes"):
         read_model_bytes(path, 10)
+
+
+def test_a_pipe_in_a_model_files_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")
+    with pytest.raises(ModelRefused, match="no regular file"):
+        read_model_bytes(tmp_path / "model.onnx", 10)

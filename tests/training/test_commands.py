@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 
@@ -53,6 +54,14 @@ def test_export_evaluate_and_calibrate(run: Path, colours: Path, tmp_path: Path)
     assert result.exit_code == 0, result.output
     _, card = read_model(exported)
     assert (card.calibration.alpha, card.calibration.n, card.evaluation) == (0.2, 90, [])
+
+
+def test_a_card_on_a_foreign_graph_is_no_model(run: Path, colours: Path, tmp_path: Path) -> None:
+    model, _ = read_model(run / "model.onnx")
+    model.graph.output[0].name = "other"
+    onnx.save(model, tmp_path / "model.onnx")
+    told = _refused("evaluate", tmp_path / "model.onnx", colours, "--output", tmp_path / "results")
+    assert "its graph lacks probabilities" in told
 
 
 def test_what_an_evaluation_left_out_is_told(run: Path, colours: Path, tmp_path: Path) -> None:
