@@ -21,7 +21,7 @@ from service.admission import QueueLimits
 from service.batching import MicroBatcher
 from service.body import BodyBudget
 from service.cores import usable_cores
-from service.exchange import Exchanges, request_id_of
+from service.exchange import Exchanges, internal_problem, request_id_of
 from service.finish import Finish
 from service.head import RequestHead
 from service.inference_protocol.errors import is_of_protocol
@@ -143,6 +143,7 @@ class Application:
             api.include_router(self.review.routes())
         api.include_router(drift_routes(self.repository, self.settings.alpha))
         api.add_exception_handler(Problem, _answer_problem)
+        api.add_exception_handler(Exception, _answer_failure)
         api.add_exception_handler(HTTPException, _answer_http_exception)
         api.add_exception_handler(RequestValidationError, _answer_validation_error)
         describe = api.openapi
@@ -240,6 +241,11 @@ def _problem_response(request: Request, problem: Problem) -> Response:
 async def _answer_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return _problem_response(request, error)
+
+
+async def _answer_failure(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    # It is raised again after this answer, and logged by Exchanges.
+    return _problem_response(request, internal_problem())
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
