@@ -95,6 +95,15 @@ def test_nobody_is_connected_to_elsewhere(hasty: RunningServer) -> None:
         assert statuses(until_closed(opened)) == [400]
 
 
+def test_any_number_of_zeros_may_come_before_a_length(hasty: RunningServer) -> None:
+    head = b"POST /v1/predict/batch HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data"
+    with connection(hasty) as opened:
+        opened.sendall(head + b"\r\nContent-Length: " + b"0" * 5000 + b"5\r\n\r\nhello")
+        received = until_closed(opened)
+    assert statuses(received) == [400]
+    assert b"bad_multipart" in received
+
+
 @pytest.mark.parametrize("path", [b"/healthz/live", b"/v1/predict"])
 def test_trailers_are_not_kept(server: RunningServer, path: bytes) -> None:
     before = metric(server, "process_resident_memory_bytes")
