@@ -21,7 +21,7 @@ from service.admission import QueueLimits
 from service.batching import MicroBatcher
 from service.body import BodyBudget
 from service.cores import usable_cores
-from service.exchange import Exchanges, request_id_of
+from service.exchange import Exchanges, internal_problem, request_id_of, send_problem
 from service.finish import Finish
 from service.head import RequestHead
 from service.inference_protocol.errors import is_of_protocol
@@ -30,6 +30,7 @@ from service.inference_protocol.openapi import describe_inference_protocol
 from service.logs import LogWriter, in_request
 from service.metrics import Metrics
 from service.openapi import describe_predict
+from service.origin import is_from_elsewhere
 from service.problems import CONTENT_TYPE, Problem
 from service.repository import Repository
 from service.request_record import RequestRecord
@@ -44,6 +45,8 @@ from service.shadow import ShadowLane
 from service.short_way import Connection, ShortExchange, ShortWay
 from service.tokens import Guard, Tokens
 from service.tracing import open_tracing
+
+REPOSITORY = "/v2/repository/"
 
 _OF_QUEUE = {PREDICT.encode(): PREDICT, PREDICT_BATCH.encode(): PREDICT_BATCH}
 """Paths of requests that come with images for the queue, and their routes' labels."""
@@ -114,7 +117,10 @@ class Application:
         if scope["type"] == "http" and scope["path"] == PREDICT and scope["method"] == "POST":
             await self.predict.predict(scope, receive, send)
         elif scope["type"] == "http" and is_of_protocol(scope["path"]):
-            await self.protocol(scope, receive, send)
+            if scope["path"].startswith(REPOSITORY) and is_from_elsewhere(scope["headers"]):
+                await send_problem(_cross_site(), scope, send, receive)
+            else:
+                await self.protocol(scope, receive, send)
         else:
             if scope["type"] == "http":
                 in_request.set(scope["request_id"])
@@ -143,6 +149,7 @@ class Application:
             api.include_router(self.review.routes())
         api.include_router(drift_routes(self.repository, self.settings.alpha))
         api.add_exception_handler(Problem, _answer_problem)
+        api.add_exception_handler(Exception, _answer_failure)
         api.add_exception_handler(HTTPException, _answer_http_exception)
         api.add_exception_handler(RequestValidationError, _answer_validation_error)
         describe = api.openapi
@@ -217,6 +224,10 @@ def _guard(settings: Settings) -> Guard | None:
     return Guard(Tokens(settings.token_file), tuple(path for path in paths if path))
 
 
+def _cross_site() -> Problem:
+    return Problem(403, "cross_site", "a page of another site may not ask this", closes=True)
+
+
 class _Asgi:
     """Starlette takes a function as an endpoint of requests, an object as an ASGI application."""
 
@@ -240,6 +251,11 @@ def _problem_response(request: Request, problem: Problem) -> Response:
 async def _answer_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return _problem_response(request, error)
+
+
+async def _answer_failure(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    # It is raised again after this answer, and logged by Exchanges.
+    return _problem_response(request, internal_problem())
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ hops back to the event loop once for the whole batch.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import threading
 from collections import deque
@@ -19,10 +20,12 @@ from service.batch import BatchRunner, Settled
 from service.images import ImageLimits, InvalidImage
 from service.job import Job
 from service.large_images import LargeImages
-from service.logs import in_request
+from service.logs import about, in_request
 from service.metrics import Metrics
 from service.problems import Problem
 from service.versions import Served
+
+log = logging.getLogger("isoserve.batching")
 
 INLINE_SECONDS = 0.001
 INLINE_SECONDS_IN_ALL = 0.002
@@ -189,6 +192,11 @@ class MicroBatcher:
         except InvalidImage as error:
             self._loop.call_soon_threadsafe(_settle, [(job, self.runner.refused(error))])
             return False
+        except Exception:  # the lane's thread must not end
+            log.exception("an image could not be decoded")
+            problem = Problem(500, "inference_failed", "the image could not be decoded")
+            self._loop.call_soon_threadsafe(_settle, [(job, problem)])
+            return False
         job.decode_seconds = perf_counter() - started
         return True
 
@@ -242,4 +250,7 @@ class MicroBatcher:
 def _settle(settled: list[Settled]) -> None:
     for job, answer in settled:
         if not job.gone:
-            job.settle(answer)
+            try:
+                job.settle(answer)
+            except Exception:  # the others of the batch wait for their answers too
+                log.exception("an answer could not be given", extra=about(job.request_id))

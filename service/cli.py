@@ -44,8 +44,9 @@ def serve(model: Path | None, **options: Any) -> None:
     settings = read_settings(**given)
     providers_of(settings.device)
     _check_repository(settings)
-    if settings.token_file is not None:
-        Tokens(settings.token_file)
+    for tokens in (settings.token_file, settings.review_token_file):
+        if tokens is not None:
+            Tokens(tokens)
     _check_grpc(settings)
     if settings.review_database:
         open_store(settings.review_database).close()

@@ -148,6 +148,11 @@ def _unauthorised() -> Problem:
 def failure(request_id: str) -> Problem:
     """The answer to a request that met an error of the server's own; the error is logged."""
     log.exception("a request failed", extra=about(request_id))
+    return internal_problem()
+
+
+def internal_problem() -> Problem:
+    """What a client is told of an error of the server's own."""
     return Problem(500, "internal", "the server failed; the request id names its log")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.request_record import Headers
 
@@ -13,3 +13,13 @@ class RequestHead(NamedTuple):
     method: bytes
     target: bytes
     headers: Headers
+
+
+class _PassedOver(list[Any]):
+    """Stands where headers are collected, once they are complete."""
+
+    def append(self, header: object) -> None:
+        """Pass it over."""
+
+
+PASSED_OVER = _PassedOver()

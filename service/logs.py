@@ -19,6 +19,8 @@ import orjson
 
 from service.outbox import Outbox
 
+log = logging.getLogger("isoserve.logs")
+
 T = TypeVar("T")
 
 LogFormat = Literal["text", "json"]
@@ -86,7 +88,12 @@ class LogWriter(logging.Handler):
         super().close()
 
     def _write(self, things: list[bytes | tuple[Callable[[Any], bytes], Any]]) -> None:
-        lines = [each if isinstance(each, bytes) else each[0](each[1]) for each in things]
+        lines: list[bytes] = []
+        for each in things:
+            try:
+                lines.append(each if isinstance(each, bytes) else each[0](each[1]))
+            except Exception:  # or no line would be written any more
+                log.exception("a line could not be composed")
         # In as few calls as may be: after each, this thread has to get the interpreter back.
         for piece in _atomic(lines) if self._shared else [lines]:
             self._write_whole(piece)

@@ -14,8 +14,9 @@ import uvicorn
 
 from service.acceptor import Acceptor, Seat
 from service.app import create_app
-from service.connections import ConnectionLimits, end_silent, guarded
+from service.connections import end_silent, guarded
 from service.descriptors import room_for_connections
+from service.door import ConnectionLimits
 from service.logs import LogWriter
 from service.settings import Settings
 

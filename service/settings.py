@@ -6,7 +6,7 @@ Each field is a flag ``--like-this`` of ``isoserve serve`` and a variable ``ISOS
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -20,6 +20,9 @@ from service.logs import LogFormat
 from service.shadow import NamedShadow, shadows_of
 
 ENV_PREFIX = "ISOSERVE_"
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
+"""A week at most: clocks and timers take no endless time."""
 
 
 class Settings(BaseSettings):
@@ -58,8 +61,8 @@ class Settings(BaseSettings):
     management: bool = Field(
         False, description="Let clients load and unload models over the network."
     )
-    watch_seconds: float = Field(
-        2.0, gt=0, description="How often the repository is looked at for new or removed versions."
+    watch_seconds: Seconds = Field(
+        2.0, description="How often the repository is looked at for new or removed versions."
     )
     max_model_bytes: int = Field(
         2**30, ge=1, description="A model file larger than this is refused."
@@ -102,9 +105,8 @@ class Settings(BaseSettings):
     queue_images: int = Field(
         512, ge=1, description="Most images waiting; beyond it requests get 429."
     )
-    queue_seconds: float = Field(
+    queue_seconds: Seconds = Field(
         0.3,
-        gt=0,
         description="Longest an image may be expected to wait for a slot; beyond it requests get "
         "429, and while that lasts the queue is held much shorter.",
     )
@@ -115,8 +117,8 @@ class Settings(BaseSettings):
         100 * 2**20, ge=1, description="Largest body of a request with several images."
     )
     max_batch_images: int = Field(64, ge=1, description="Most images in one batch request.")
-    body_seconds: float = Field(
-        15.0, gt=0, description="A body that has not arrived whole after this long is cut off."
+    body_seconds: Seconds = Field(
+        15.0, description="A body that has not arrived whole after this long is cut off."
     )
     held_body_bytes: int = Field(
         512 * 2**20,
@@ -129,15 +131,16 @@ class Settings(BaseSettings):
     max_header_bytes: int = Field(
         16 * 2**10, ge=256, description="Largest request line and headers together."
     )
-    header_seconds: float = Field(
-        10.0, gt=0, description="Headers that have not arrived whole after this long are cut off."
+    header_seconds: Seconds = Field(
+        10.0, description="Headers that have not arrived whole after this long are cut off."
     )
-    idle_seconds: float = Field(
-        75.0, gt=0, description="A connection without a request is closed after this long."
+    idle_seconds: Seconds = Field(
+        75.0,
+        description="A connection without a request is closed after this long, and so is one whose "
+        "answers are not taken.",
     )
-    grace_seconds: float = Field(
+    grace_seconds: Seconds = Field(
         20.0,
-        gt=0,
         description="After SIGTERM, how long requests that are being answered may still take.",
     )
     max_pixels: int = Field(20_000_000, ge=1, description="Most pixels an image may have.")
@@ -168,7 +171,7 @@ class Settings(BaseSettings):
         2**30, ge=1, description="Most bytes of images kept for review; past it the oldest go."
     )
     review_days: float = Field(
-        30.0, gt=0, description="Images kept for review are deleted after so many days."
+        30.0, gt=0, le=36_500, description="Images kept for review are deleted after so many days."
     )
 
     @property
@@ -194,6 +197,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agree_with_each_other(self) -> Self:
+        if self.grpc_port and self.grpc_port == self.port:
+            raise ValueError(f"port and grpc_port must differ, not both be {self.port}")
         if self.max_batch_images > self.queue_images:
             raise ValueError(
                 f"max_batch_images ({self.max_batch_images}) must not exceed queue_images "

@@ -149,3 +149,17 @@ class _ShortJob(Job):
 
     def settle(self, answer: Any) -> None:
         self._exchange.settle(answer)
+
+
+class _Answered:
+    """Stands where a cycle does, for a request the application never saw."""
+
+    response_complete = True
+    disconnected = False
+    keep_alive = True
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
+
+
+ANSWERED: Any = _Answered()

@@ -12,7 +12,8 @@ import httpx
 import uvicorn
 
 from service.app import Application, create_app
-from service.connections import ConnectionLimits, guarded
+from service.connections import guarded
+from service.door import ConnectionLimits
 from service.settings import Settings
 
 

@@ -9,7 +9,7 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 GRID = 24
 OF_MODEL = 'job=~"$job", model=~"$model", version=~"$version"'
 OF_JOB = 'job=~"$job"'
-PREDICTIONS = f'{OF_JOB}, route=~"/v1/predict.*|/v2/.*/infer"'
+PREDICTIONS = f'{OF_JOB}, route=~"/v1/predict.*|/v2/.*/infer|grpc ModelInfer"'
 RATE = "[$__rate_interval]"
 
 Panel = dict[str, Any]

@@ -28,7 +28,9 @@ class ReviewQueue:
 
     def routes(self) -> APIRouter:
         """What a person with a token may ask."""
-        return review_routes(self._store, self._tokens, self._repository)
+        return review_routes(
+            self._store, self._tokens, self._repository, self._settings.body_seconds
+        )
 
     def keeper(self) -> Keeper:
         """A running keeper; close it in the end."""

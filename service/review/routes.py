@@ -1,23 +1,27 @@
 """``/v1/review``: list the kept images, look at one, say what it is.
 
 Every request carries a token in a header of its own, which no other site's page can make a
-browser send: that is the guard against forged requests too.
+browser send: that is the guard against forged requests too. FastAPI reads a body before it asks
+for the token, however large it is and however long it takes, so bodies are read here.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Message
 
+from service.body import BodyLimits, read_body
 from service.problems import Problem
 from service.repository import Repository
 from service.review.store import Filter, Mark, ReviewStore
@@ -29,6 +33,7 @@ log = logging.getLogger("isoserve.review")
 
 TOKEN_HEADER = "X-Review-Token"
 MOST_LISTED = 100
+MOST_BODY_BYTES = 4096
 FOLDER_NAME = re.compile(r'(?! |\.)[^\x00-\x1f/\\:*?"<>|]{1,100}(?<! |\.)')
 """A new class becomes a folder's name, on any system."""
 
@@ -81,8 +86,25 @@ class MarkRequest(BaseModel):
     class_name: str | None = Field(None, description="Needed for known_class and new_class.")
 
 
-def review_routes(store: ReviewStore, tokens: Tokens, repository: Repository) -> APIRouter:
+def review_routes(
+    store: ReviewStore, tokens: Tokens, repository: Repository, body_seconds: float
+) -> APIRouter:
     """The routes, bound to this application's store; each needs one of the tokens."""
+
+    class BoundedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+            handle = super().get_route_handler()
+            limits = BodyLimits(MOST_BODY_BYTES, body_seconds)
+
+            async def read_and_handle(request: Request) -> Response:
+                body = await read_body(request.scope, request.receive, limits)
+
+                async def receive() -> Message:
+                    return {"type": "http.request", "body": body}
+
+                return await handle(Request(request.scope, receive))
+
+            return read_and_handle
 
     def check(
         token: Annotated[
@@ -99,6 +121,7 @@ def review_routes(store: ReviewStore, tokens: Tokens, repository: Repository) ->
         tags=["review"],
         dependencies=[Depends(check)],
         responses={status: {"model": ProblemDocument} for status in (403, 503)},
+        route_class=BoundedRoute,
     )
 
     @router.get("", summary="Images kept for review")

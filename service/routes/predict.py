@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope, Send
 
 from service.batching import MicroBatcher
-from service.body import BodyLimits, read_body
+from service.body import SMALL_BYTES, BodyLimits, read_body
 from service.engine import Outputs
 from service.exchange import send_body, send_problem
 from service.explanation import explanation
@@ -79,7 +79,11 @@ class PredictRoutes:
             query, served = self.ask(scope["query_string"], record)
             body = await read_body(scope, receive, self._one)
             if is_multipart(scope["headers"]):
-                (body,) = images_of_form(body, scope["headers"], FILE_FIELD, 1)
+                form = (body, scope["headers"], FILE_FIELD, 1)
+                if len(body) > SMALL_BYTES:  # one that is made for it takes a second to parse
+                    (body,) = await asyncio.to_thread(images_of_form, *form)
+                else:
+                    (body,) = images_of_form(*form)
             large = self.check(body)
             job = AwaitedJob(served, body, self.finish(query, served, record.id, body), large)
             record.has([job])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
+import httpx
 import pytest
 from image_bytes import colour
 from running_server import RunningServer, StartServer
 from tiny_model import CALIBRATION_IMAGES as CALIBRATION
 from tiny_model import TinyModel, write_tiny_model
+
+from service.app import create_app
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,3 +124,23 @@ def test_every_served_class_has_its_series_before_the_first_image(
     assert 'isoserve_request_duration_seconds_count{route="/v1/predict",status="200"} 2.0' in after
     assert 'isoserve_request_duration_seconds_count{route="/v1/predict",status="415"} 1.0' in after
     assert "isoserve_batch_size_count 2.0" in after
+
+
+def test_a_failure_is_a_problem_document_too(tmp_path: Path) -> None:
+    app = create_app(Settings(repository=tmp_path))
+
+    def fail(name: str) -> NoReturn:
+        raise RuntimeError(f"secret {name}")
+
+    app.repository.find = fail  # type: ignore[method-assign]
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            return await client.get("http://test/v1/models/m")
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["reason"] == "internal"
+    assert answer.json()["id"] == answer.headers["x-request-id"]
+    assert "secret" not in answer.text

@@ -299,3 +299,49 @@ def test_closing_finishes_what_waits_and_then_takes_no_more(served: Served) -> N
         assert caught.value.status == 503
 
     run(scenario)
+
+
+class UnanswerableJob(AwaitedJob):
+    """Its answer cannot be given."""
+
+    def settle(self, answer: Any) -> None:
+        raise RuntimeError(answer)
+
+
+@pytest.mark.parametrize("cost", [1e-4, 2e-3])
+def test_an_answer_that_cannot_be_given_harms_no_other(served: Served, cost: float) -> None:
+    async def scenario(batcher: MicroBatcher) -> list[int]:
+        gated(served).gate.set()
+        answers = []
+        for _ in range(2):
+            batcher._admission.seconds_an_image = cost
+            other = job(served)
+            batcher.submit([UnanswerableJob(served, RED, other.finish), other])
+            answers.append(await asyncio.wait_for(other.future, 20))
+        return answers
+
+    assert run(scenario) == [0, 0]
+
+
+def test_an_unforeseen_error_ends_no_thread_of_the_large_images(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = batch.decode
+
+    def failing(body: bytes, *rest: Any) -> Pixels:
+        return decode(body, *rest) if body.startswith(b"\x89PNG") else 1 / 0  # type: ignore[return-value]
+
+    async def scenario(batcher: MicroBatcher) -> list[Any]:
+        monkeypatch.setattr(batch, "decode", failing)
+        gated(served).gate.set()
+        answers = []
+        for source in (b"a mine", colour(0, 0, 255)):
+            photo = job(served, source)
+            photo.large = True
+            batcher.submit([photo])
+            answers.append(await asyncio.wait_for(photo.future, 20))
+        return answers
+
+    failed, answer = run(scenario)
+    assert failed.status == 500
+    assert answer == 2

@@ -157,3 +157,17 @@ def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None
     os.close(write)
     reader.join(20)
     assert received[0] == (b"x" * 99 + b"\n") * 3_000
+
+
+def test_a_line_that_cannot_be_composed_costs_no_other(pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    writer = LogWriter("text", write)
+
+    def fail(told: str) -> bytes:
+        raise RuntimeError(told)
+
+    for compose in (fail, str.encode, fail, str.encode):
+        writer.offer(compose, "a line\n")
+    writer.close()
+    os.close(write)
+    assert until_closed(read) == b"a line\na line\n"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_model import write_tiny_model
 
+from service.app import create_app
 from service.multipart import images_of_form, is_multipart
 from service.problems import Problem
+from service.routes import predict
+from service.settings import Settings
 
 
 def form(files: list[tuple[str, bytes]]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
@@ -54,3 +63,26 @@ def test_a_form_without_a_boundary_is_a_400() -> None:
     with pytest.raises(Problem) as caught:
         images_of_form(b"", [(b"content-type", b"multipart/form-data")], "file", 1)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(("size", "on_the_loop"), [(10, True), (100_000, False)])
+def test_a_large_form_is_not_parsed_on_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, on_the_loop: bool
+) -> None:
+    write_tiny_model(tmp_path / "tiny" / "1" / "model.onnx")
+    app = create_app(Settings(repository=tmp_path))
+    app.repository.scan()
+    threads: list[threading.Thread] = []
+
+    def seen(*form: Any) -> list[bytes]:
+        threads.append(threading.current_thread())
+        return images_of_form(*form)
+
+    monkeypatch.setattr(predict, "images_of_form", seen)
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            await client.post("http://test/v1/predict", files={"file": bytes(size)})
+
+    asyncio.run(ask())
+    assert [thread is threading.main_thread() for thread in threads] == [on_the_loop]

@@ -59,6 +59,10 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_default(
         ({"alpha": "0"}, "greater than 0"),
         ({"port": "70000"}, "65535, got '70000'"),
         ({"queue_images": "8"}, "max_batch_images (64) must not exceed queue_images (8)"),
+        ({"watch_seconds": "inf"}, "--watch-seconds (ISOSERVE_WATCH_SECONDS)"),
+        ({"grace_seconds": "1e9"}, "less than or equal to 604800"),
+        ({"review_days": "1e6"}, "less than or equal to 36500"),
+        ({"port": "8001", "grpc_port": "8001"}, "must differ, not both be 8001"),
         ({"max_body_bytes": str(2**40)}, "must not exceed max_batch_body_bytes"),
     ],
 )
@@ -78,6 +82,7 @@ def test_what_cannot_be_served_is_one_line_and_exit_code_2(tmp_path: Path) -> No
         ("serve", str(tmp_path), "--alpha", "2"),
         ("serve", str(tmp_path), "--repository", str(tmp_path)),
         ("serve", str(tmp_path), "--host", "203.0.113.1"),
+        ("serve", str(tmp_path), "--workers", "2", "--review-token-file", str(tmp_path / "none")),
     ):
         done = command(*arguments)
         assert done.returncode == 2, done.stderr

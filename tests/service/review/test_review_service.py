@@ -258,3 +258,16 @@ def shared(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) 
     return Reviewed(
         start_server(root / "models", *flags, "--review-token-file", str(root / "tokens")), database
     )
+
+
+def test_a_body_is_bounded_before_its_token_is_looked_at(reviewed: Reviewed) -> None:
+    path = "/v1/review/images/1/mark"
+    for content, status in (
+        (b'{"mark": "junk"}', 404),
+        (b'{"mark": "junk"' + b" " * 4000 + b"}", 404),
+        (b" " * 100_000, 413),
+        (iter([b" " * 50_000] * 2), 413),
+    ):
+        headers = {"X-Review-Token": TOKEN, "Content-Type": "application/json"}
+        answer = reviewed.server.request("PUT", path, content=content, headers=headers)
+        assert answer.status_code == status, answer.text
