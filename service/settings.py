@@ -121,9 +121,10 @@ class Settings(BaseSettings):
         15.0, description="A body that has not arrived whole after this long is cut off."
     )
     held_body_bytes: int = Field(
-        512 * 2**20,
+        256 * 2**20,
         ge=1,
-        description="Most bytes of all bodies in memory together; beyond it requests get 429.",
+        description="Most bytes of all bodies in memory together; beyond it requests get 429. The "
+        "parts of a batch's body are held beside it.",
     )
     max_connections: int = Field(
         4096, ge=1, description="Most connections at a time; beyond it they get 503."
