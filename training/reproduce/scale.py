@@ -94,7 +94,7 @@ SCALES: dict[str, Scale] = {
         ),
         Scale(
             name="cpu",
-            words="A small network for ten epochs under a schedule made for few: two hours on two "
+            words="A small network under a schedule made for few epochs: with ten, two hours on two "
             "cores with bfloat16 instructions. Differences between systems mean something, levels "
             "do not.",
             recipe=Recipe(epochs=10, schedule="one-cycle", precision="bf16-mixed"),
