@@ -21,7 +21,7 @@ from training.reproduce.material import Sources
 from training.reproduce.measure import measure
 from training.reproduce.plots import draw_all
 from training.reproduce.report import Circumstances, Findings, write_report
-from training.reproduce.scale import LOSSES, SCALES, Scale
+from training.reproduce.scale import LOSSES, SCALES, STUDIES, Scale
 from training.reproduce.speed import Cost, measure_costs
 from training.reproduce.store import Store, digest
 
@@ -85,6 +85,13 @@ PACKAGES = ("torch", "numpy", "scikit-learn", "pytorch-ood")
     help="Also the trainings of E_s, of the ablation and of fewer images.",
 )
 @click.option(
+    "--study",
+    "chosen_studies",
+    type=click.Choice([name.replace(" ", "-") for name in STUDIES]),
+    multiple=True,
+    help="Only these of the studies; repeated.",
+)
+@click.option(
     "--tuned/--no-tuned",
     default=True,
     show_default=True,
@@ -112,6 +119,7 @@ def reproduce(
     seeds: int | None,
     epochs: int | None,
     studies: bool,
+    chosen_studies: tuple[str, ...],
     tuned: bool,
     fooling: bool,
     note: str,
@@ -131,7 +139,13 @@ def reproduce(
           --out-data tinyimagenet=data/tinyimagenet --out-data svhn
     """
     scale = _chosen(SCALES[scale_name], network, only_in, seeds, epochs)
-    scale = replace(scale, losses=losses or LOSSES, studies=studies, tuned=tuned, fooling=fooling)
+    scale = replace(
+        scale,
+        losses=losses or LOSSES,
+        studies=_studies(studies, chosen_studies),
+        tuned=tuned,
+        fooling=fooling,
+    )
     fabric = engine(scale.recipe, accelerator, devices, nodes)
     fabric.launch()
     say = click.echo if fabric.is_global_zero else _silent
@@ -160,6 +174,14 @@ def reproduce(
     )
     write_report(output, scale, results, Findings(costs, figures), made)
     click.echo(f"{output / 'report.md'} and {output / 'report.html'} written")
+
+
+def _studies(any_at_all: bool, chosen: tuple[str, ...]) -> tuple[str, ...]:
+    if not any_at_all:
+        if chosen:
+            raise InputError(f"--study {chosen[0]} and --no-studies exclude each other")
+        return ()
+    return tuple(name for name in STUDIES if not chosen or name.replace(" ", "-") in chosen)
 
 
 def _chosen(
@@ -239,6 +261,8 @@ def _command(parameters: dict[str, object]) -> str:
             words += [f"--{name.replace('_', '-')}", f"{label}{separator}{Path(source).name}"]
     for loss in cast("tuple[str, ...]", parameters["losses"]):
         words += ["--loss", loss]
+    for study in cast("tuple[str, ...]", parameters["chosen_studies"]):
+        words += ["--study", study]
     for name in ("seeds", "epochs"):
         if parameters[name] is not None:
             words += [f"--{name}", str(parameters[name])]

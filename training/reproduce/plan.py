@@ -9,7 +9,7 @@ import numpy as np
 
 from training.data import LabelledImages
 from training.recipe import Recipe
-from training.reproduce.scale import FOOLING_SEED, Scale
+from training.reproduce.scale import FOOLING_SEED, STUDIES, Scale
 
 MAIN_LOSSES = ("softmax", "isomax", "isomax2")
 """Trained with every seed; IsoMax+, like ACET, with the first alone."""
@@ -125,7 +125,7 @@ def all_trainings(scale: Scale) -> list[Training]:
     plan += [fooling_target(scale, *pair) for pair in pairs]
     plan += [main_training(scale, *pair, "isomax+", 0) for pair in pairs]
     plan += [acet_training(scale, *pair, 0) for pair in pairs]
-    if scale.studies and scale.study in pairs:
+    if scale.study in pairs:
         plan += entropic_scale_trainings(scale) + ablation_trainings(scale)
         plan += fewer_images_trainings(scale, "softmax")
         plan += fewer_images_trainings(scale, "isomax2")
@@ -135,6 +135,8 @@ def all_trainings(scale: Scale) -> list[Training]:
 def _wanted(scale: Scale, training: Training) -> bool:
     if training.purpose == "fooling":
         return scale.fooling
+    if training.purpose in STUDIES and training.purpose not in scale.studies:
+        return False
     return training.loss in scale.losses
 
 

@@ -11,6 +11,9 @@ FOOLING_SEED = 1000
 
 LOSSES = ("softmax", "isomax", "isomax2", "isomax+", "acet")
 
+STUDIES = ("entropic scale", "ablation", "fewer images")
+"""Trainings beside those of the main tables, one step away from the usual recipe."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -38,8 +41,8 @@ class Scale:
     """Whether fooling images are among the out-distributions, which takes a network of its own."""
     tuned: bool = field(default=True, kw_only=True)
     """Whether ODIN and Mahalanobis, whose search costs more than a training, are run."""
-    studies: bool = field(default=True, kw_only=True)
-    """Whether E_s, the ablation and fewer images are trained, or the main tables alone."""
+    studies: tuple[str, ...] = field(default=STUDIES, kw_only=True)
+    """Those that are trained; with none, the main tables alone."""
     images_per_class: tuple[int, ...]
     """Training set sizes of [IsoMax2] figure 2, beside the whole set."""
     noise_images: int
@@ -94,9 +97,9 @@ SCALES: dict[str, Scale] = {
         ),
         Scale(
             name="cpu",
-            words="A small network under a schedule made for few epochs: with ten, two hours on two "
-            "cores with bfloat16 instructions. Differences between systems mean something, levels "
-            "do not.",
+            words="A small network under a schedule made for few epochs: with ten, two hours on "
+            "two cores with bfloat16 instructions. Differences between systems mean something, "
+            "levels do not.",
             recipe=Recipe(epochs=10, schedule="one-cycle", precision="bf16-mixed"),
             networks=("resnet9_narrow_32",),
             in_data=("cifar10",),

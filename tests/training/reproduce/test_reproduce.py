@@ -193,6 +193,20 @@ def test_the_systems_of_some_losses_alone(
     assert both[1].items() <= both[0].items()
 
 
+def test_one_study_alone(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCALES, "smoke", TINY)
+    monkeypatch.setattr(material, "digits", every_third_digit)
+    shutil.copytree(output / "cells", tmp_path / "cells")
+    words = ("--study", "ablation", "--loss", "isomax2", "--no-fooling")
+    assert run(tmp_path, *words).exit_code == 0
+    report = (tmp_path / "report.md").read_text()
+    assert "--study ablation" in report
+    whole = (output / "report.md").read_text().partition("## What IsoMax2 depends on")[2]
+    assert whole.partition("##")[0] in report
+    trainings = json.loads((tmp_path / "results.json").read_text())["trainings"]
+    assert {entry["purpose"] for entry in trainings} == {"main", "ablation"}
+
+
 def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TWO, str(tmp_path)]
     both = [
@@ -254,6 +268,7 @@ def test_each_changed_setting_stands_beside_the_usual_one(output: Path) -> None:
         (["--network", "resnet1000"], "no network named 'resnet1000'"),
         (["--out-data", "nowhere"], "no out-distribution and no folder named 'nowhere'"),
         (["--out-data", "uniform"], "two out-distributions named 'uniform'"),
+        (["--study", "ablation", "--no-studies"], "--study ablation and --no-studies exclude"),
     ],
 )
 def test_bad_options_are_refused_before_any_training(
