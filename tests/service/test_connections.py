@@ -134,9 +134,10 @@ def test_a_connection_whose_answers_are_not_taken_is_ended(hasty: RunningServer)
     asked = 50
     request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
     with connection(hasty, buffer=4096) as opened:
-        for _ in range(20):  # in rounds, so that they are not too many at a time
-            opened.sendall(request * asked)
-            time.sleep(0.05)
+        with suppress(ConnectionError):  # on a slow machine it is ended before all is asked
+            for _ in range(20):  # in rounds, so that they are not too many at a time
+                opened.sendall(request * asked)
+                time.sleep(0.05)
         time.sleep(2.5)
         assert len(statuses(until_closed(opened))) < 20 * asked
 
