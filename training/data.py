@@ -149,6 +149,28 @@ def decode_files(paths: Sequence[Path], spec: InputSpec) -> tuple[NDArray[np.uin
         return pixels, list(pool.map(decode, range(len(paths))))
 
 
+def list_images(folder: Path) -> tuple[list[Path], list[str]]:
+    """The images below a folder in order, and a line for each folder that cannot be listed."""
+    unlisted: list[str] = []
+
+    def note(error: OSError) -> None:
+        unlisted.append(printable(f"{error.filename}: {error.strerror}"))
+
+    return sorted(image_files(folder, note)), unlisted
+
+
+def read_images(
+    paths: Sequence[Path], spec: InputSpec
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], list[str]]:
+    """Pixels of the files that can be read, which of them these are, and a line for each other."""
+    pixels, reasons = decode_files(paths, spec)
+    readable = np.array([not reason for reason in reasons], dtype=bool)
+    if not readable.all():
+        pixels = _chosen(pixels, np.flatnonzero(readable))
+    unread = [printable(f"{path}: {why}") for path, why in zip(paths, reasons, strict=True) if why]
+    return pixels, readable, unread
+
+
 def evenly_spread(count: int, limit: int | None) -> NDArray[np.int64]:
     """Indices of ``limit`` of ``count`` images in order: folders come class by class."""
     wanted = count if limit is None else min(count, limit)
@@ -187,19 +209,14 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
                 "not UTF-8; rename it"
             )
     paths, labels, unlisted = [], [], []
-
-    def note(error: OSError) -> None:
-        unlisted.append(f"{error.filename}: {error.strerror}")
-
     for label, name in enumerate(names):
-        files = sorted(image_files(folder / name, note))
+        files, missed = list_images(folder / name)
         paths += files
         labels += [label] * len(files)
-    pixels, reasons = decode_files(paths, spec)
-    readable = np.array([not reason for reason in reasons], dtype=bool)
+        unlisted += missed
+    pixels, readable, unread = read_images(paths, spec)
     kept = np.array(labels, dtype=np.int64)[readable]
-    unread = [f"{path}: {why}" for path, why in zip(paths, reasons, strict=True) if why]
-    skipped = tuple(printable(line) for line in unlisted + unread)
+    skipped = (*unlisted, *unread)
     for label, name in enumerate(names):
         if not np.any(kept == label):
             raise InputError(
@@ -207,8 +224,6 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
                 f"(looked for {', '.join(SUFFIXES)}"
                 + (f"; {len(skipped)} unreadable, the first {skipped[0]})" if skipped else ")")
             )
-    if not readable.all():
-        pixels = _chosen(pixels, np.flatnonzero(readable))
     name = printable(folder.resolve().name)
     return LabelledImages(name, pixels, kept, tuple(names), skipped)
 

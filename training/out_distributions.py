@@ -18,10 +18,10 @@ from PIL import Image
 
 from models.card import InputSpec
 from models.errors import InputError
-from models.image_files.folder import SUFFIXES, image_files
+from models.image_files.folder import SUFFIXES
 from models.preprocessing import to_pixels
 from models.words import printable
-from training.data import decode_files, evenly_spread, load_images
+from training.data import evenly_spread, list_images, load_images, read_images
 
 NOISE_IMAGES = 10_000
 """Images of a noise set where no limit is given; as many as the papers' other sets have."""
@@ -106,8 +106,8 @@ def load_out_distribution(
         return _noise(key, spec, NOISE_IMAGES if limit is None else limit)
     if key in NAMED_SETS:
         images = load_images(key, "test", spec, data_root)
-        chosen = evenly_spread(len(images), limit)
-        return OutDistribution(key, images.pixels[chosen], f"torchvision's {key}, test split")
+        chosen = images.take(evenly_spread(len(images), limit))
+        return OutDistribution(key, chosen.pixels, f"torchvision's {key}, test split")
     if key in FOLDERS:
         return _read_folder(key, _find_folder(key, data_root), spec, limit)
     if not Path(source).is_dir():
@@ -157,21 +157,14 @@ def _find_folder(name: str, data_root: Path) -> Path:
 
 def _read_folder(name: str, folder: Path, spec: InputSpec, limit: int | None) -> OutDistribution:
     root = folder / "test" if (folder / "test").is_dir() else folder
-    unlisted: list[str] = []
-
-    def tell(error: OSError) -> None:
-        unlisted.append(f"{error.filename}: {error.strerror}")
-
-    paths = sorted(image_files(root, tell))
+    paths, unlisted = list_images(root)
     if not paths:
         raise InputError(f"no images in {root}: looked for {', '.join(SUFFIXES)}")
     paths = [paths[index] for index in evenly_spread(len(paths), limit)]
-    pixels, reasons = decode_files(paths, spec)
-    unread = [f"{path}: {why}" for path, why in zip(paths, reasons, strict=True) if why]
-    if len(unread) == len(paths):
+    pixels, readable, unread = read_images(paths, spec)
+    if not readable.any():
         raise InputError(f"not one readable image in {root}: {unread[0]}")
-    if unread:
-        pixels = pixels[[not why for why in reasons]]
-    skipped = tuple(printable(line) for line in unlisted + unread)
     suffixes = sorted({path.suffix.lower().lstrip(".") for path in paths})
-    return OutDistribution(name, pixels, f"folder of {', '.join(suffixes)} files", skipped)
+    return OutDistribution(
+        name, pixels, f"folder of {', '.join(suffixes)} files", (*unlisted, *unread)
+    )
