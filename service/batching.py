@@ -1,8 +1,8 @@
 """Micro-batches of what is waiting: a bounded queue in front of a few inference threads.
 
-Nothing ever waits for company. A free slot takes what is there (an equal share with the other idle
-slots, at most ``max_batch``), decodes it, runs the network once, makes each image's answer, and
-hops back to the event loop once for the whole batch.
+Nothing ever waits for company. A free slot takes a share of what is there (at most ``max_batch``),
+decodes it, runs the network once, makes each image's answer, and hops back to the event loop once
+for the whole batch.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ INLINE_SECONDS = 0.001
 INLINE_SECONDS_IN_ALL = 0.002
 """Images that come while all is idle, and take less, one and all, are answered on the event loop
 itself: hops to other threads, and their quarrel over the interpreter, cost more than they bring."""
+
+LEAST_SHARE_SECONDS = 0.002
+"""A share of more is no greater than leaves the busy slots theirs: a slot that ends finds work at
+once, while the answers travel, and an image that comes late waits for a shorter batch. Below, the
+hops of the batches more cost more than that brings."""
 
 
 class MicroBatcher:
@@ -236,9 +241,13 @@ class MicroBatcher:
             self._wake[slot].acquire()
 
     def _share(self) -> list[Job]:
+        """The images a free slot takes, with the lock held."""
         served, queue = next(iter(self._waiting.items()))
-        takers = self._free - len(self._idle)
-        share = min(self._limits.max_batch, math.ceil(len(queue) / takers))
+        cost = self._admission.seconds_an_image
+        among_free = math.ceil(len(queue) / (self._free - len(self._idle)))
+        among_all = math.ceil(len(queue) / len(self._threads))
+        least = LEAST_SHARE_SECONDS // cost + 1 if cost else among_all
+        share = min(self._limits.max_batch, among_free, max(among_all, int(least)))
         taken = [queue.popleft() for _ in range(share)]
         self._depth -= share
         del self._waiting[served]

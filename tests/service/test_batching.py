@@ -119,28 +119,65 @@ def test_what_waits_is_split_over_idle_slots(served: Served) -> None:
     assert sum(gated(served).batches) == 4
 
 
-@pytest.mark.parametrize(
-    ("slots", "images", "cost", "on_the_loop"),
-    [(2, 1, 1e-4, True), (2, 4, 1e-4, True), (2, 4, 5e-4, False), (2, 1, 2e-3, False)],
-)
-def test_quick_work_of_an_idle_server_is_done_on_the_loop(
-    served: Served, slots: int, images: int, cost: float, on_the_loop: bool
-) -> None:
+def test_a_slot_leaves_the_busy_ones_their_share_of_long_work(served: Served) -> None:
+    async def scenario(batcher: MicroBatcher) -> None:
+        jobs = [job(served) for _ in range(10)]
+        for busy in jobs[:2]:
+            batcher.submit([busy])
+            await first_batch_is_running(served)
+        batcher._admission.seconds_an_image = 1.0
+        batcher.submit(jobs[2:])
+        gated(served).gate.set()
+        await asyncio.gather(*(j.future for j in jobs))
+
+    run(scenario, slots=2, max_batch=8)
+    assert sorted(gated(served).batches) == [1, 1, 1, 1, 2, 4]
+
+
+def threads_used(
+    served: Served, requests: int, images: int, cost: float, slots: int = 2
+) -> list[set[str]]:
+    """The threads that ran what came at once to an idle server, in each of three rounds."""
+    rounds = []
+
     async def scenario(batcher: MicroBatcher) -> None:
         gated(served).gate.set()
         for _ in range(3):
             while len(batcher._idle) < slots:
                 await asyncio.sleep(0.001)
             batcher._admission.seconds_an_image = cost
-            jobs = [job(served) for _ in range(images)]
+            gated(served).threads.clear()
+            jobs = [[job(served) for _ in range(images)] for _ in range(requests)]
             for each in jobs:
-                batcher.submit([each])
-            await asyncio.gather(*(j.future for j in jobs))
+                batcher.submit(each)
+            await asyncio.gather(*(j.future for each in jobs for j in each))
+            rounds.append(set(gated(served).threads))
 
     run(scenario, slots=slots)
-    assert sum(gated(served).batches) == 3 * images
-    main = threading.main_thread().name
-    assert {name == main for name in gated(served).threads} == {on_the_loop}
+    assert sum(gated(served).batches) == 3 * requests * images
+    return rounds
+
+
+LOOP = {threading.main_thread().name}
+
+
+@pytest.mark.parametrize(("requests", "cost"), [(1, 1e-4), (4, 1e-4), (1, 9e-4)])
+def test_quick_work_of_an_idle_server_is_done_on_the_loop(
+    served: Served, requests: int, cost: float
+) -> None:
+    assert threads_used(served, requests, 1, cost) == [LOOP] * 3
+
+
+@pytest.mark.parametrize(("images", "cost"), [(1, 2e-3), (4, 5e-4)])
+def test_long_work_of_an_idle_server_is_done_by_its_slots(
+    served: Served, images: int, cost: float
+) -> None:
+    assert not any(used & LOOP for used in threads_used(served, 1, images, cost))
+
+
+def test_slots_take_their_part_of_what_grows_too_long_for_the_loop(served: Served) -> None:
+    """The loop may do what they leave, if that is little."""
+    assert all(used - LOOP for used in threads_used(served, 4, 1, 5e-4))
 
 
 def test_closing_finishes_what_was_left_to_the_loop(served: Served) -> None:
