@@ -22,10 +22,12 @@ from benchmarks.serving.load import Post
 
 @dataclass
 class Outcome:
-    """What became of the requests; seconds from when each was due."""
+    """What became of the requests."""
 
     statuses: Counter[int] = field(default_factory=Counter)
-    seconds: dict[int, list[float]] = field(default_factory=dict)
+    answers: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    """By status: when each was due, in seconds from the first, and seconds from then to its end."""
+    began: float = 0.0
     lost: int = 0
     offered: int = 0
     late: list[float] = field(default_factory=list)
@@ -33,9 +35,16 @@ class Outcome:
     seen: Callable[[int, bytes], None] | None = None
     """Told the status and body of each answer."""
 
-    def quantile_ms(self, status: int, share: float) -> float:
-        """Milliseconds within which that share of the answers of a status came."""
-        return _quantile_ms(self.seconds.get(status, []), share)
+    def quantile_ms(self, status: int, share: float, since: float = 0.0) -> float:
+        """Milliseconds within which that share of the answers of a status came.
+
+        Args:
+            status: the answers' status.
+            share: 0 to 1.
+            since: of the requests due so many seconds after the first, or later.
+        """
+        answers = self.answers.get(status, [])
+        return _quantile_ms([seconds for due, seconds in answers if due >= since], share)
 
     def late_ms(self, share: float) -> float:
         """Milliseconds that the generator itself was late, at that quantile."""
@@ -70,7 +79,7 @@ async def _offer(port: int, post: Post, rate: float, seconds: float, outcome: Ou
     idle = deque[_Connection]()
     busy: set[_Connection] = set()
     chance = random.Random(0)
-    due = perf_counter()
+    outcome.began = due = perf_counter()
     end = due + seconds
     while due < end:
         if (pause := due - perf_counter()) > 0.001:
@@ -126,8 +135,8 @@ class _Connection(asyncio.Protocol):
         self._outcome.statuses[status] += 1
         if self._outcome.seen:
             self._outcome.seen(status, body)
-        times = self._outcome.seconds.setdefault(status, [])
-        times.append(perf_counter() - self._due)
+        answers = self._outcome.answers.setdefault(status, [])
+        answers.append((self._due - self._outcome.began, perf_counter() - self._due))
         self._busy.discard(self)
         self._idle.append(self)
 
