@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -181,10 +180,12 @@ def test_a_client_that_sends_all_before_it_reads_still_gets_its_413(
 def test_bodies_together_are_bounded_and_given_back(strict: RunningServer) -> None:
     with connection(strict) as holding:
         holding.sendall(head(MAX_BODY_BYTES) + bytes(400_000))
-        time.sleep(0.3)
-        refused = strict.post("/v1/predict", content=bytes(300_000))
-        assert refused.status_code == 429
-        assert refused.headers["retry-after"]
+
+        def refused() -> bool:
+            answer = strict.post("/v1/predict", content=bytes(300_000))
+            return answer.status_code == 429 and bool(answer.headers["retry-after"])
+
+        strict.wait_until(refused)
     for _ in range(3):
         assert strict.post("/v1/predict", content=bytes(400_000)).status_code == 415
     assert 'isoserve_shed_total{limit="bytes"} 1.0' in strict.get("/metrics").text
