@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ RESULTS = Path(__file__).parents[2] / "docs/results"
 STEP = "cifar10-jpeg-10-epochs"
 ONE_CYCLE = "cifar10-jpeg-one-cycle"
 THIRTY = "cifar10-jpeg-30-epochs"
+STUDIES = "cifar10-jpeg-studies"
 NATURAL = ("tinyimagenet", "svhn", "cifar100", "scenes", "textures")
 
 
@@ -59,6 +61,45 @@ def test_the_words_on_three_seeds_agree_with_the_records(method: str, other: str
 def test_the_words_on_schedule_and_length_agree_with_the_records(method: str) -> None:
     found = [f"{natural_means(run)[method][0]:.1f}" for run in (STEP, ONE_CYCLE, THIRTY)]
     assert f"| {method} | {' | '.join(found)} |" in (RESULTS / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "variant"),
+    [
+        ("as in the paper", "wd=no lr=0.1x"),
+        *((name, name) for name in ("wd=no lr=1x", "wd=yes lr=1x", "wd=yes lr=0.1x")),
+        ("prototypes=normal", "prototypes=normal"),
+    ],
+)
+def test_the_words_on_scales_and_tilts_agree_with_the_records(words: str, variant: str) -> None:
+    aurocs = natural_means(STUDIES)
+    usual = aurocs["IsoMax2/MPS"]
+    found = (
+        aurocs[f"IsoMax2/ES {variant}"][0],
+        aurocs.get(f"IsoMax2/MPS {variant}", usual)[0],
+    )
+    assert f"| {words} | {found[0]:.1f} | {found[1]:.1f} |" in (RESULTS / "README.md").read_text()
+
+
+def test_the_words_on_the_other_studies_agree_with_the_records() -> None:
+    aurocs = {method: seeds[0] for method, seeds in natural_means(STUDIES).items()}
+    words = " ".join((RESULTS / "README.md").read_text().split())
+    deviation = statistics.stdev(natural_means(ONE_CYCLE)["IsoMax2/ES"].values())
+    assert f"three seeds of the usual setting the standard deviation is {deviation:.1f}" in words
+    lead = aurocs["IsoMax2/ES wd=yes lr=1x"]
+    over = [lead - aurocs[method] for method in ("SoftMax/ES", "SoftMax/MPS")]
+    assert "{:+.1f} over SoftMax/ES and {:+.1f} over SoftMax/MPS. Prototypes".format(*over) in words
+    scales = [aurocs[f"IsoMax/ES E_s={scale}"] for scale in (1, 3, 10)]
+    assert "{:.1f} at 1, {:.1f} at 3, {:.1f} at 10".format(*scales) in words
+    for variant, images in ((" n=500", "500"), (" n=1500", "1,500"), (" n=3000", "3,000")):
+        pair = [aurocs[f"{method}{variant}"] for method in ("IsoMax2/ES", "SoftMax/ES")]
+        assert "{:.1f} against {:.1f} with ".format(*pair) + images in words
+    width = re.search(
+        r"(\S+) points in AUROC and (\S+) in TNR@TPR95 over the first 5",
+        (RESULTS.parent / "default-model.md").read_text(),
+    )
+    assert width
+    assert "is {} over SoftMax/ES in AUROC and {} in TNR".format(*width.groups()) in words
 
 
 def test_the_other_words_agree_with_the_records_too() -> None:
