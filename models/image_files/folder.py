@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ SUFFIXES = (".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", "
 def image_files(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """The images in a folder, at any depth; each folder's files in order, before its folders'.
 
-    Hidden files and folders, and links to folders, are left out. A tree is never held whole.
+    Hidden files and folders, links to folders, and what is neither file nor folder are left out: a
+    named pipe would be waited on for ever. A tree is never held whole.
 
     Args:
         onerror: told of each folder that cannot be listed, which is passed over.
@@ -21,5 +23,14 @@ def image_files(folder: Path, onerror: Callable[[OSError], None] | None = None) 
     for root, folders, files in os.walk(folder, onerror=onerror):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                yield Path(root, name)
+            path = Path(root, name)
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES) and _is_file(path):
+                yield path
+
+
+def _is_file(path: Path) -> bool:
+    """Also of what cannot be looked at, such as a broken link: reading it then says why."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True

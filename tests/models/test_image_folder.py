@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,18 @@ def test_each_folder_is_in_order_of_names(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     found = [str(path.relative_to(tmp_path)) for path in image_files(tmp_path)]
     assert found == ["a.png", "b.png", "c/1.png", "c/2.png", "z/1.png"]
+
+
+def test_what_is_no_file_is_left_out_and_a_broken_link_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path may be 107 bytes long
+    for name in ("a.png", "e.png"):
+        Path(name).touch()
+    os.mkfifo("b.png")
+    Path("c.png").symlink_to("b.png")
+    Path("d.png").symlink_to("nowhere")
+    Path("f.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("g.png")
+        assert [path.name for path in image_files(Path())] == ["a.png", "d.png", "e.png"]
