@@ -28,9 +28,9 @@ from isoserve.client import Client, Patience
 from isoserve.failures import IsoserveError
 from isoserve.image_paths import check_paths, find_images
 from isoserve.predictors import LocalModel, Predictor, RemoteModel, Result
+from models.cores import usable_cores
 from models.errors import InputError
 from models.words import counted
-from service.cores import usable_cores
 from service.settings import read_settings
 from service.verdicts import VerdictRequest
 

@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from models.cores import usable_cores
 from service.access_log import AccessLog
 from service.admission import QueueLimits
 from service.batching import MicroBatcher
 from service.body import BodyBudget
-from service.cores import usable_cores
 from service.exchange import Exchanges, internal_problem, request_id_of, send_problem
 from service.finish import Finish
 from service.head import RequestHead

@@ -20,7 +20,7 @@ from time import perf_counter
 import numpy as np
 
 from models.card import InputSpec
-from service.cores import usable_cores
+from models.cores import usable_cores
 from service.engine import Model, load_model
 from service.images import ImageLimits, decode
 

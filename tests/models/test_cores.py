@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cores import cgroup_quota, usable_cores
+from models.cores import cgroup_quota, usable_cores
 
 INFINITE = float("inf")
 
