@@ -36,6 +36,8 @@ MOST_LISTED = 100
 MOST_BODY_BYTES = 4096
 FOLDER_NAME = re.compile(r'(?! |\.)[^\x00-\x1f/\\:*?"<>|]{1,100}(?<! |\.)')
 """A new class becomes a folder's name, on any system."""
+MOST_NAME_BYTES = 255
+"""Of a folder's name in UTF-8, on the usual file systems."""
 
 _KINDS = (
     (b"\x89PNG", "image/png"),
@@ -176,8 +178,11 @@ def _checked_class(said: MarkRequest, known: set[str]) -> str | None:
         if name is not None:
             raise _bad_class(name, "goes with known_class and new_class alone")
         return None
-    if name is None or not FOLDER_NAME.fullmatch(name):
-        raise _bad_class(name, "must be 1 to 100 characters that can name a folder")
+    if name is None or not FOLDER_NAME.fullmatch(name) or len(name.encode()) > MOST_NAME_BYTES:
+        raise _bad_class(
+            name,
+            f"must be 1 to 100 characters that can name a folder, {MOST_NAME_BYTES} bytes at most",
+        )
     if said.mark == "known_class" and name not in known:
         raise _bad_class(name, "is no class of a model that serves; mark it as new_class")
     if said.mark == "new_class" and name in known:

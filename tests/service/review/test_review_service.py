@@ -179,6 +179,7 @@ def test_the_image_folder_can_be_read_by_training(reviewed: Reviewed, tmp_path: 
         ({"mark": "new_class", "class_name": "../../etc"}, "can name a folder"),
         ({"mark": "new_class", "class_name": ".."}, "can name a folder"),
         ({"mark": "new_class", "class_name": "a\x00b"}, "can name a folder"),
+        ({"mark": "new_class", "class_name": 64 * "\U0001f98a"}, "255 bytes at most"),
         ({"mark": "new_class"}, "can name a folder"),
         ({"mark": "junk", "class_name": "x"}, "goes with known_class and new_class alone"),
         ({"mark": "nonsense"}, "mark"),
