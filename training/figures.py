@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -47,8 +46,7 @@ def score_histogram(
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label="threshold")
     axes.set_xlabel(SCORE)
     axes.set_ylabel("density")
-    with mpl.rc_context({"text.parse_math": False}):  # a folder's name may hold dollars
-        axes.legend(fontsize=8)
+    axes.legend(fontsize=8)
     save_figure(figure, path)
 
 
@@ -60,12 +58,13 @@ def draw_histogram(
     The axis ends at a few times the in-distribution's peak: noise images all score nearly the same
     and would flatten everything else.
     """
-    samples = {in_name: np.asarray(in_values)} | {k: np.asarray(v) for k, v in out_values.items()}
-    everything = np.concatenate(list(samples.values()))
+    # Pairs: an out-distribution may have the in-distribution's name.
+    samples = [(name, np.asarray(v)) for name, v in ((in_name, in_values), *out_values.items())]
+    everything = np.concatenate([values for _, values in samples])
     low, high = float(everything.min()), float(everything.max())
     edges = np.linspace(low, high if high > low else low + 1.0, HISTOGRAM_BINS + 1).tolist()
-    for index, (name, values) in enumerate(samples.items()):
-        label = f"{name} ({values.size:,})"
+    for index, (name, values) in enumerate(samples):
+        label = legend_label(f"{name} ({values.size:,})")
         if index == 0:
             peak = np.max(
                 axes.hist(values, edges, density=True, color=IN_COLOUR, alpha=0.45, label=label)[0]
@@ -81,6 +80,11 @@ def draw_histogram(
             label=label,
         )
     axes.set_ylim(0, min(axes.get_ylim()[1], PEAKS_SHOWN * float(peak)))
+
+
+def legend_label(name: str) -> str:
+    """A name for matplotlib: dollars begin no formula, and an underscore first hides nothing."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def new_figure(width: float = 7.0, height: float = 4.2) -> Figure:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from models.errors import InputError
-from training.figures import COLOURS, new_figure, save_figure, score_histogram
+from training.figures import COLOURS, draw_histogram, new_figure, save_figure, score_histogram
 
 RNG = np.random.default_rng(3)
 
@@ -39,9 +39,22 @@ def test_constant_scores_and_no_out_distribution_can_be_drawn(tmp_path: Path) ->
     assert (tmp_path / "constant.png").stat().st_size > 1000
 
 
-def test_a_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
-    score_histogram(tmp_path / "scores.png", [1.0, 2.0], {"from_$5_and_$10_": [0.0, 1.0]})
-    assert (tmp_path / "scores.png").stat().st_size > 1000
+def test_an_out_distribution_named_as_the_test_set_does_not_stand_in_its_place() -> None:
+    axes = new_figure().subplots()
+    draw_histogram(axes, [1.0, 2.0], {"test set": [0.0, 1.0, 1.5]})
+    shown = [entry.get_text() for entry in axes.legend().get_texts()]
+    assert shown == ["test set (2)", "test set (3)"]
+
+
+@pytest.mark.parametrize("name", ["from_$5_and_$10_", "_hidden", "_$", r"a\$b$c$", "$"])
+def test_any_name_stands_in_the_legend_as_it_is(name: str) -> None:
+    figure = new_figure()
+    axes = figure.subplots()
+    draw_histogram(axes, [1.0, 2.0], {name: [0.0, 1.0]})
+    _, entry = axes.legend().get_texts()
+    figure.canvas.draw()
+    shown, is_formula = entry._preprocess_math(entry.get_text())
+    assert (shown.strip(), is_formula) == (f"{name} (2)", False)
 
 
 def test_a_path_that_is_taken_by_a_file_is_refused(tmp_path: Path) -> None:

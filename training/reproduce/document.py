@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ Part = Heading | Paragraph | Table | Picture
 
 
 def to_markdown(parts: Sequence[Part]) -> str:
-    """Markdown as GitHub reads it; pictures are links."""
+    """Markdown as GitHub reads it, showing every text as it is; pictures are links."""
     return "\n\n".join(_markdown(part) for part in parts) + "\n"
 
 
@@ -58,16 +59,27 @@ def to_html(title: str, parts: Sequence[Part], folder: Path) -> str:
 
 def _markdown(part: Part) -> str:
     if isinstance(part, Heading):
-        return f"{'#' * part.level} {part.text}"
+        return f"{'#' * part.level} {_escaped(part.text)}"
     if isinstance(part, Paragraph):
-        return part.text
+        return _escaped(part.text)
     if isinstance(part, Picture):
-        return f"![{part.caption}]({part.file})\n\n*{part.caption}*"
-    lines = [part.header, ("---",) * len(part.header), *part.rows]
+        caption = _escaped(part.caption)
+        return f"![{caption}]({part.file})\n\n*{caption}*"
+    header, *rows = (tuple(_escaped(text) for text in row) for row in (part.header, *part.rows))
+    lines = [header, ("---",) * len(header), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     if not part.folded:
         return table
-    return f"<details><summary>{part.folded}</summary>\n\n{table}\n\n</details>"
+    return f"<details><summary>{html.escape(part.folded)}</summary>\n\n{table}\n\n</details>"
+
+
+def _escaped(text: str) -> str:
+    """On one line, with a backslash before all that Markdown would read as more than itself."""
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+# An underscore is emphasis at the edge of a word alone; within one it stays as it is.
+_SPECIAL = re.compile(r"[\\`*|$<\[\]~]|&(?=[#\w]+;)|(?<![^\W_])_|_(?![^\W_])")
 
 
 def _html(part: Part, folder: Path) -> str:

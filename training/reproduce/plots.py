@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from training.figures import COLOURS, draw_histogram, new_figure, save_figure
+from training.figures import COLOURS, draw_histogram, legend_label, new_figure, save_figure
 from training.reproduce.grid import Cell
 from training.reproduce.material import UNNATURAL
 from training.reproduce.plan import LOSS_NAMES
@@ -116,7 +116,8 @@ def _entropic_scales(results: Results, cells: Sequence[Cell], path: Path) -> Non
                 _value(results, cells[0], out, metric, f"IsoMax/ES E_s={scale:g}")
                 for scale in scales
             ]
-            axes.plot(range(len(scales)), values, marker="o", label=out, color=COLOURS[index % 8])
+            colour = COLOURS[index % len(COLOURS)]
+            axes.plot(range(len(scales)), values, marker="o", label=legend_label(out), color=colour)
         axes.set_xticks(range(len(scales)), [f"{scale:g}" for scale in scales])
         axes.set_xlabel("$E_s$")
         axes.set_ylabel(f"{metric} (%)")
