@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models.backbones import build_backbone
-from models.heads import HEADS, Head, IsoMaxHead, IsoMaxPlusHead, Logits
+from models.heads import HEADS, Head, Logits
 
 
 class Classifier(nn.Module):
@@ -21,10 +21,8 @@ class Classifier(nn.Module):
         return logits
 
 
-def build_classifier(
-    network: str, loss: str, num_classes: int, entropic_scale: float = 10.0
-) -> Classifier:
-    """Make a freshly initialised classifier; ``entropic_scale`` is E_s of isomax and isomax+.
+def build_classifier(network: str, loss: str, num_classes: int) -> Classifier:
+    """Make a freshly initialised classifier.
 
     Raises:
         ValueError: unknown network or loss, or fewer than two classes.
@@ -34,7 +32,4 @@ def build_classifier(
     if num_classes < 2:
         raise ValueError(f"{num_classes} class: a classifier wants at least two")
     backbone = build_backbone(network)
-    head = HEADS[loss](backbone.num_features, num_classes)
-    if isinstance(head, (IsoMaxHead, IsoMaxPlusHead)):
-        head.entropic_scale = entropic_scale
-    return Classifier(backbone.network, head)
+    return Classifier(backbone.network, HEADS[loss](backbone.num_features, num_classes))

@@ -9,7 +9,7 @@ from torch import nn
 
 from models.card import DEFAULT_ALPHA, DEFAULT_DELTA
 from models.classifier import Classifier, build_classifier
-from models.heads import IsoMax2Head, IsoMaxHead
+from models.heads import IsoMax2Head, IsoMaxHead, IsoMaxPlusHead
 
 
 class Recipe(BaseModel):
@@ -75,11 +75,12 @@ class Recipe(BaseModel):
         Raises:
             ValueError: no such network.
         """
-        classifier = build_classifier(self.network, self.loss, num_classes, self.entropic_scale)
-        if self.prototype_start == "normal" and isinstance(
-            classifier.head, (IsoMaxHead, IsoMax2Head)
-        ):
-            nn.init.normal_(classifier.head.prototypes)
+        classifier = build_classifier(self.network, self.loss, num_classes)
+        head = classifier.head
+        if isinstance(head, (IsoMaxHead, IsoMaxPlusHead)):
+            head.entropic_scale = self.entropic_scale
+        if self.prototype_start == "normal" and isinstance(head, (IsoMaxHead, IsoMax2Head)):
+            nn.init.normal_(head.prototypes)
         return classifier
 
     def learning_rate_factor(self, progress: float) -> float:

@@ -82,6 +82,11 @@ def test_a_run_from_before_a_setting_existed_can_be_resumed(images, tmp_path) ->
     assert train(images, tmp_path, loss="softmax", epochs=1).epoch == 1
 
 
+@pytest.mark.parametrize("loss", ["isomax", "isomax+"])
+def test_both_losses_with_an_entropic_scale_have_the_recipes(loss) -> None:
+    assert Recipe(loss=loss, entropic_scale=3).fresh_classifier(3).head.entropic_scale == 3
+
+
 @pytest.mark.parametrize("loss", ["isomax", "isomax2"])
 def test_prototypes_start_at_zero_or_at_random_and_learn_from_both(images, tmp_path, loss) -> None:
     assert not Recipe(loss=loss).fresh_classifier(3).head.prototypes.any()
