@@ -42,13 +42,7 @@ def advantage(results: Results) -> list[Part]:
     """IsoMax2 with the entropic score over the others, seed by seed."""
     by_seed = natural_means_by_seed(results)
     places = dict.fromkeys((network, in_data) for network, in_data, _, _ in by_seed)
-    parts: list[Part] = [
-        Heading(f"{OURS} over the systems that cost as little"),
-        Paragraph(
-            "Difference in AUROC, averaged over the natural out-distributions, in points, between "
-            "networks of the same seed; above zero where IsoMax2 is better."
-        ),
-    ]
+    parts: list[Part] = []
     for network, in_data in places:
         ours = by_seed.get((network, in_data, "AUROC", OURS), {})
         rows = []
@@ -59,9 +53,19 @@ def advantage(results: Results) -> list[Part]:
                 std = f" ± {statistics.stdev(found.values()):.2f}" if len(found) > 1 else ""
                 each = ", ".join(f"{value:+.2f}" for value in found.values())
                 rows.append((other, f"{statistics.fmean(found.values()):+.2f}{std}", each))
-        header = ("against", "mean ± std over seeds", "each seed")
-        parts += [Heading(f"{network} on {in_data}", 3), Table(header, tuple(rows))]
-    return parts
+        if rows:
+            header = ("against", "mean ± std over seeds", "each seed")
+            parts += [Heading(f"{network} on {in_data}", 3), Table(header, tuple(rows))]
+    if not parts:
+        return []
+    return [
+        Heading(f"{OURS} over the systems that cost as little"),
+        Paragraph(
+            f"AUROC of {OURS} minus that of the other, in points, averaged over the natural "
+            "out-distributions, between networks of the same seed; above zero where it is better."
+        ),
+        *parts,
+    ]
 
 
 def settings(results: Results) -> list[Part]:
@@ -89,9 +93,8 @@ def settings(results: Results) -> list[Part]:
         Heading("What IsoMax2 depends on"),
         Paragraph(
             f"One setting changed at a time, seed 0, {network} on {in_data}: AUROC in percent, "
-            "averaged over the natural out-distributions. wd and lr: weight decay of scales and "
-            "tilts, and their learning rate as a share of the network's. As usual: wd=no lr=0.1x, "
-            "prototypes=zeros."
+            "averaged over the natural out-distributions, and test accuracy. As usual: wd=no "
+            "lr=0.1x, prototypes=zeros."
         ),
         Table(("setting", *scores, "test accuracy"), tuple(rows)),
     ]

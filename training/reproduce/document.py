@@ -78,8 +78,8 @@ def _escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
 
 
-# An underscore is emphasis at the edge of a word alone; within one it stays as it is.
-_SPECIAL = re.compile(r"[\\`*|$<\[\]~]|&(?=[#\w]+;)|(?<![^\W_])_|_(?![^\W_])")
+# Brackets are a link before others alone, and an underscore is emphasis at the edge of a word.
+_SPECIAL = re.compile(r"[\\`*|$<~]|](?=[(\[])|&(?=[#\w]+;)|(?<![^\W_])_|_(?![^\W_])")
 
 
 def _html(part: Part, folder: Path) -> str:

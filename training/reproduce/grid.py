@@ -65,6 +65,10 @@ class Grid:
             self.data[name] = load_in_distribution(name, self.spec, sources)
             outs = load_out_distributions(scale, name, self.spec, sources)
             self.out_sets[name] = [ImageSet.of(out) for out in outs]
+            known = self.data[name]
+            for skipped in (known.train.skipped, known.test.skipped, *(o.skipped for o in outs)):
+                for line in skipped:
+                    say(f"skipped {line}")
         self._keys: dict[Training, str] = {}
         self._subsets: dict[tuple[str, int | None], tuple[LabelledImages, str]] = {}
         self.trainings = all_trainings(scale)

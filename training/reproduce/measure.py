@@ -75,9 +75,13 @@ def _accuracies(cell: Cell) -> Iterator[Record]:
     recipe = training.recipe
     predicted = cell.evaluation.logits(cell.test)["cold"].argmax(axis=1)
     test = float((predicted == np.array(cell.test_labels)).mean())
-    last = cell.evaluation.checkpoint.history[-1]["accuracy"]
+    checkpoint = cell.evaluation.checkpoint
+    found = (
+        ("train accuracy", checkpoint.history[-1]["accuracy"], checkpoint.training_images),
+        ("test accuracy", test, len(cell.test_labels)),
+    )
     for name in method_names(training, LOSS_NAMES[training.loss]):
-        for metric, share in (("train accuracy", last), ("test accuracy", test)):
+        for metric, share, images in found:
             yield Record(
                 network=recipe.network,
                 in_data=training.in_data,
@@ -86,7 +90,7 @@ def _accuracies(cell: Cell) -> Iterator[Record]:
                 method=name,
                 seed=recipe.seed,
                 value=100 * share,
-                n_in=len(cell.test_labels),
+                n_in=images,
                 n_out=0,
             )
 

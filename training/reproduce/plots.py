@@ -19,13 +19,14 @@ from training.reproduce.results import Results
 
 CAPTIONS: dict[str, str] = {
     "isomax2_figure1": "Loss and mean entropy of the OOD probabilities over the epochs "
-    "([IsoMax2] figure 1): SoftMax lowers both, IsoMax2 keeps the entropy high.",
+    "([IsoMax2] figure 1, where SoftMax lowers both and IsoMax2 keeps the entropy high).",
     "isomax2_figure2": "Test accuracy, and AUROC averaged over natural out-distributions, against "
     "training images a class ([IsoMax2] figure 2).",
-    "isomax2_figure3": "Logits of the own class, of the other classes, and of out-distribution "
-    "images ([IsoMax2] figure 3).",
-    "isomax2_figure4": "Entropy of the OOD probabilities ([IsoMax2] figure 4).",
-    "isomax2_figure5": "Largest OOD probability ([IsoMax2] figure 5).",
+    "isomax2_figure3": "Score logits of the own class, of the other classes, and of "
+    "out-distribution images ([IsoMax2] figure 3); in brackets how many logits.",
+    "isomax2_figure4": "Entropy of the OOD probabilities ([IsoMax2] figure 4); in brackets how "
+    "many images.",
+    "isomax2_figure5": "Largest OOD probability ([IsoMax2] figure 5); in brackets how many images.",
     "isomax2_figure6": "Accuracy during training ([IsoMax2] figure 6); dashed: held-out images.",
     "isomax2_figure7": "Loss during training ([IsoMax2] figure 7); dashed: held-out images.",
     "isomax_figure1": "Loss and mean entropy for E_s = 1, 3 and 10, and the detection they give "
@@ -169,7 +170,9 @@ def _logits(pair: Sequence[Cell], path: Path) -> None:
         outs = {"other classes": inside[~own]}
         outs |= {out.name: cell.evaluation.logits(out)["score"].ravel() for out in cell.out_sets}
         draw_histogram(axes, inside[own], outs, in_name="own class")
-        axes.set_title(f"{_title(cell)}: {'-distance' if cell is pair[1] else 'logit'}")
+        axes.set_title(_title(cell))
+        axes.set_xlabel("minus the distance" if cell is pair[1] else "logit")
+        axes.set_ylabel("density")
         axes.legend(fontsize=6)
     save_figure(figure, path)
 

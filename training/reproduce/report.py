@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from models.words import counted
 from training.atomic import atomic_path
 from training.reproduce.comparisons import advantage, means, settings
 from training.reproduce.document import (
@@ -23,7 +24,7 @@ from training.reproduce.plots import CAPTIONS
 from training.reproduce.published import TITLES
 from training.reproduce.results import Results
 from training.reproduce.scale import Scale
-from training.reproduce.speed import Cost
+from training.reproduce.speed import BATCH, ROUNDS, Cost
 from training.reproduce.systems import SYSTEMS
 from training.reproduce.tables import Row, all_tables
 
@@ -33,6 +34,23 @@ HOW_TO_READ = (
     "printed number with a remark in the CSV file. All in percent. Our network stands first, the "
     "printed family in brackets after it: where they differ, so do the levels."
 )
+
+TERMS = (
+    "A system is named LOSS/SCORE. MPS: the largest probability. ES: the entropic score, minus the "
+    "entropy of the OOD probabilities. MDS: minus the smallest distance to a prototype. KNN: minus "
+    "the distance to a near neighbour among the training features. ViM: virtual-logit matching. "
+    "The OOD probabilities are the softmax of the score logits: without E_s (the entropic scale), "
+    "scales or tilts.",
+    "TNR@TPR95: share of out-distribution images rejected where at least 95 % of the test images "
+    "are kept. AUROC: chance that a test image scores above an out-distribution one. DTACC: mean "
+    "of the shares of test images kept and of others rejected, at the best threshold. Train "
+    "accuracy: during the last epoch, on augmented images. wd and lr: weight decay of scales and "
+    "tilts, and their learning rate as a share of the network's.",
+    '[IsoMax2]: "Hyperparameter-Free Isotropic Maximization Loss" (Macêdo et al.). [IsoMax]: '
+    '"Isotropy Maximization Loss and Entropic Score" (Macêdo et al., 2021). [IsoMax+]: "Enhanced '
+    'Isotropy Maximization Loss" (Macêdo and Ludermir, 2021).',
+)
+"""What the tables and figures do not say of themselves."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,7 @@ def write_report(
         *advantage(results),
         *settings(results),
         *_printed_tables(tables),
-        *_figures(beside.figures),
+        *_figures(beside.figures, scale),
         *_costs(beside.costs, made),
         *_details(results),
     ]
@@ -97,15 +115,18 @@ def _head(scale: Scale, results: Results, made: Circumstances) -> list[Part]:
         Heading(f"The papers' tables and figures, {scale.name} scale", 1),
         Paragraph(scale.words),
         Paragraph(
-            f"Made by: {made.command}. {len(results.trainings)} networks evaluated, "
-            f"{scale.recipe.epochs} epochs, {scale.seeds} seed{'s' * (scale.seeds > 1)} for the "
-            f"main losses. {', '.join(f'{k} {v}' for k, v in made.versions.items())}."
+            f"Made by: {made.command}. {counted(len(results.trainings), 'network')} evaluated, "
+            f"{counted(scale.recipe.epochs, 'epoch')}"
+            f"{f' (ACET {scale.acet_epochs})' if 'acet' in scale.losses else ''}, "
+            f"{counted(scale.seeds, 'seed')} for the main losses. "
+            f"{', '.join(f'{k} {v}' for k, v in made.versions.items())}."
         ),
         Paragraph(
             "Higher score means more in-distribution in every system; thresholds and tuning see "
             "no test image and no out-distribution. Every image takes one path to the network's "
             "input: centre crop, antialiased bicubic resize, nothing where the size fits."
         ),
+        *(Paragraph(text) for text in TERMS),
         Heading("Images"),
         Table(("set", "role", "images", "how made"), tuple(rows)),
     ]
@@ -121,24 +142,25 @@ def _printed_tables(tables: dict[str, list[Row]]) -> list[Part]:
             run = [row for row in of_metric if row.ours is not None]
             rest = [row for row in of_metric if row.ours is None]
             if run:
-                parts.append(_pivot(metric, run))
+                parts += [Heading(metric, 4), _pivot(run)]
             if rest:
-                parts.append(_pivot(metric, rest, f"{metric}: {len(rest)} printed, not run here"))
+                parts.append(_pivot(rest, f"{metric}: {len(rest)} printed, not run here"))
     return parts
 
 
-def _pivot(metric: str, rows: Sequence[Row], folded: str = "") -> Table:
+def _pivot(rows: Sequence[Row], folded: str = "") -> Table:
     methods = tuple(dict.fromkeys(row.method for row in rows))
     places = dict.fromkeys((row.network, row.in_data, row.out_data) for row in rows)
     lines = []
     for place in places:
         here = {r.method: r for r in rows if (r.network, r.in_data, r.out_data) == place}
         runs = [row.ours for row in here.values() if row.ours]
-        sizes = f"{runs[0].n_in:,} / {runs[0].n_out:,}" if runs else ""
+        counts = (runs[0].n_in, runs[0].n_out) if runs else ()
+        sizes = " / ".join(f"{count:,}" for count in counts if count)  # no n out of an accuracy
         seeds = "/".join(str(n) for n in sorted({run.seeds for run in runs}))
         cells = [_cell(here[method]) if method in here else "" for method in methods]
         lines.append((*place, sizes, seeds, *cells))
-    header = (metric, "in", "out", "n in / out", "seeds", *methods)
+    header = ("network", "in", "out", "n in / out", "seeds", *methods)
     return Table(header, tuple(lines), folded)
 
 
@@ -152,9 +174,12 @@ def _cell(row: Row) -> str:
     return f"{row.ours} ({printed}, {row.difference:+.1f})"
 
 
-def _figures(names: Sequence[str]) -> list[Part]:
+def _figures(names: Sequence[str], scale: Scale) -> list[Part]:
+    if not names:
+        return []
+    network, in_data = scale.study
     pictures = [Picture(f"figures/{name}.png", CAPTIONS[name]) for name in names]
-    return [Heading("Figures"), *pictures]
+    return [Heading("Figures"), Paragraph(f"Of {network} on {in_data}, seed 0."), *pictures]
 
 
 def _costs(costs: Sequence[Cost], made: Circumstances) -> list[Part]:
@@ -168,16 +193,17 @@ def _costs(costs: Sequence[Cost], made: Circumstances) -> list[Part]:
     return [
         Heading("What each system costs"),
         Paragraph(
-            f"Time an image over the time of a plain pass of the same network in the same round, "
-            f"median of interleaved rounds; {made.machine}. The one part of this report that a "
-            "second run does not repeat to the last digit."
+            f"Measured passes: time an image over the time of a plain pass of the same network in "
+            f"the same round, median of {ROUNDS} interleaved rounds of {BATCH} test images; seed "
+            f"0; {made.machine}; -: not run. The one part of this report that a second run "
+            "does not repeat to the last digit."
         ),
         Table(header, tuple(rows)),
     ]
 
 
 def _details(results: Results) -> list[Part]:
-    parts: list[Part] = [Heading("Details")]
+    parts: list[Part] = []
     if results.chosen:
         rows = [
             (
@@ -192,7 +218,7 @@ def _details(results: Results) -> list[Part]:
             for entry in results.chosen
         ]
         parts += [
-            Paragraph("Chosen on held-out and adversarial images:"),
+            Paragraph("Chosen on held-out and adversarial images (steps: of a pixel's range):"),
             Table(("network", "system", "chosen"), tuple(rows)),
         ]
     learned = [entry for entry in results.trainings if "scales" in entry]
@@ -217,7 +243,7 @@ def _details(results: Results) -> list[Part]:
                 f"than 99 % on {100 * entry['share_above_0.99']:.1f} % of them."
             )
         )
-    return parts
+    return [Heading("Details"), *parts] if parts else []
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:

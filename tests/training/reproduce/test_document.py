@@ -51,7 +51,7 @@ def test_the_page_carries_its_pictures_and_loads_nothing(tmp_path: Path) -> None
 
 def test_any_name_is_shown_as_it_is() -> None:
     names = ("a|b", "_x_ __y__", "`rm`", "$5 and $10", "*.png", "<b>", "[a](b)", "~~c~~", "&amp;")
-    row = (*names, "resnet9_narrow_32", r"tail\\")
+    row = (*names, "[1]", "resnet9_narrow_32", r"tail\\")
     text = to_markdown([Table(row, (row,), "_folded_ <i>"), Picture("a.png", "_One_ of $2|$3")])
     assert r"$" not in text.replace(r"\$", "")  # GitHub's formulas, which this reader has not
     assert "| resnet9_narrow_32 |" in text

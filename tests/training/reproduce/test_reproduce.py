@@ -24,10 +24,12 @@ from models.card import InputSpec
 from models.errors import InputError
 from training.data import LabelledImages, Split
 from training.reproduce import cli, material, systems
+from training.reproduce.grid import Grid
 from training.reproduce.made import digits
 from training.reproduce.plots import CAPTIONS
 from training.reproduce.published import TABLES
 from training.reproduce.scale import SCALES
+from training.reproduce.store import Store
 from training.reproduce.systems import SYSTEMS
 
 SMOKE = SCALES["smoke"]
@@ -219,6 +221,26 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path) -> None:
     trainings = list((tmp_path / "cells" / "training").iterdir())
     assert sum(epochs) == len(trainings)
     assert min(epochs) >= 1
+
+
+def test_an_accuracy_stands_with_the_images_it_is_of(output: Path) -> None:
+    results = json.loads((output / "results.json").read_text())
+    (images,) = [entry for entry in results["sets"] if entry["role"] == "in-distribution"]
+    found = {r["metric"]: r["n_in"] for r in results["records"] if r["method"] == "IsoMax2"}
+    assert found["test accuracy"] == images["test"]
+    assert images["train"] / 2 < found["train accuracy"] < images["train"]  # less the held-out
+
+
+def test_a_file_that_is_left_out_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "good.png")
+    (folder / "broken.png").write_bytes(b"no")
+    said: list[str] = []
+    sources = material.Sources(tmp_path, out_data=(str(folder),))
+    Grid(TINY, sources, Store(tmp_path / "cells"), said.append)
+    (line,) = said
+    assert line.startswith(f"skipped {folder / 'broken.png'}: ")
 
 
 def test_a_records_number_is_that_of_its_scores(output: Path) -> None:
