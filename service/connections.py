@@ -73,6 +73,7 @@ class _GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = self._read_bytes = 0
         self._refusal = _MALFORMED
         self._short: ShortExchange | None = None
+        self._running: Any = ANSWERED
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -180,6 +181,10 @@ class _GuardedProtocol(HttpToolsProtocol):
         # The application's task, made just now, has not run yet.
         self.scope["write_whole_answer"] = partial(write_whole, self.cycle)  # type: ignore[typeddict-unknown-key]
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _refuse(self, problem: Problem, request_id: str) -> None:
         """Answer in place of the application; the body that may follow is passed over."""
         keeps = self.parser.should_keep_alive()
@@ -229,6 +234,7 @@ class _GuardedProtocol(HttpToolsProtocol):
         if all_answered:
             # Or an idle connection would hold its last images and the version that judged them.
             self.cycle, self.scope = ANSWERED, {}  # type: ignore[typeddict-item]
+            self._running = ANSWERED
             # Also for a body that was answered before it had come whole: no more is waited for it.
             self.silent_until = self.loop.time() + self._limits.idle_seconds
         if self.transport.is_closing():
@@ -252,6 +258,10 @@ class _GuardedProtocol(HttpToolsProtocol):
             self._short.leave()
             # They lead to each other, and the exchange to the image.
             self._short, self.cycle = None, ANSWERED
+        # uvicorn tells the newest request only: one before it would write on, to a closed transport.
+        if not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def time_is_up(self) -> None:

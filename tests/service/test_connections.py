@@ -31,7 +31,7 @@ def _hasty(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) 
     """A server that does not wait long for a client."""
     root = tmp_path_factory.mktemp("hasty")
     write_tiny_model(root / "tiny" / "1" / "model.onnx")
-    return start_server(root, "--idle-seconds", "0.7")
+    return start_server(root, "--idle-seconds", "0.7", "--access-log")
 
 
 @contextmanager
@@ -140,6 +140,11 @@ def test_a_connection_whose_answers_are_not_taken_is_ended(hasty: RunningServer)
                 time.sleep(0.05)
         time.sleep(2.5)
         assert len(statuses(until_closed(opened))) < 20 * asked
+    hasty.get("/v1/models", headers={"X-Request-ID": "after-the-deaf"})
+    hasty.wait_until(lambda: any("after-the-deaf" in line for line in hasty.log))
+    said = "".join(hasty.log)
+    assert "ERROR" not in said
+    assert "Traceback" not in said
 
 
 class _Transport:
