@@ -136,7 +136,17 @@ def test_sigterm_ends_all_workers_with_exit_code_0(
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
-def test_ctrl_c_while_workers_still_start_leaves_no_stack_trace(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "once", "pause"),
+    [
+        (signal.SIGINT, ["worker 0 started"], 0.3),  # amid its imports
+        (signal.SIGTERM, ["is serving", "is serving"], 0.0),
+        (signal.SIGINT, ["is serving", "is serving"], 0.5),
+    ],
+)
+def test_a_signal_to_all_processes_ends_them_without_a_stack_trace(
+    tmp_path: Path, number: int, once: list[str], pause: float
+) -> None:
     write_tiny_model(tmp_path / "m" / "1" / "model.onnx")
     process = subprocess.Popen(
         [sys.executable, "-m", "isoserve", "serve", str(tmp_path), "--port=0", "--workers=2"],
@@ -148,9 +158,10 @@ def test_ctrl_c_while_workers_still_start_leaves_no_stack_trace(tmp_path: Path) 
     )
     with process:
         assert process.stderr
-        said = [next(line for line in process.stderr if STARTED.search(line))]
-        time.sleep(0.3)  # amid its imports
-        os.killpg(process.pid, signal.SIGINT)
-        said += process.stderr.readlines()
+        for words in once:
+            next(line for line in process.stderr if words in line)
+        time.sleep(pause)
+        os.killpg(process.pid, number)
+        said = process.stderr.readlines()
         assert process.wait(timeout=60) == 0
     assert "Traceback" not in "".join(said)
