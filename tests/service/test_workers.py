@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -134,6 +136,38 @@ def test_sigterm_ends_all_workers_with_exit_code_0(
     workers = processes(pair)
     assert pair.stop() == 0
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_workers_whose_supervisor_was_killed_stop_and_free_the_port(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    pair = start_pair(start_server, tmp_path)
+    where = urlsplit(pair.url)
+    assert pair.post("/v1/predict", content=RED).status_code == 200
+    os.kill(pair.process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while any(map(runs, processes(pair))) or not is_free(where.hostname or "", where.port or 0):
+        assert time.monotonic() < deadline, "".join(pair.log)
+        time.sleep(0.05)
+    assert "Traceback" not in "".join(pair.log)
+
+
+def runs(process: int) -> bool:
+    try:  # nobody may be there to bury an orphan: it stays as a zombie
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def is_free(host: str, port: int) -> bool:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind((host, port))
+            other.listen()
+        except OSError:
+            return False
+    return True
 
 
 @pytest.mark.parametrize(
