@@ -268,7 +268,7 @@ class _GuardedProtocol(HttpToolsProtocol):
             self._short.leave()
             # They lead to each other, and the exchange to the image.
             self._short, self.cycle = None, ANSWERED
-        # uvicorn tells the newest request only: one before it would write on, where nothing is open.
+        # uvicorn tells the newest request only: one before it would write to what is closed.
         if not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
