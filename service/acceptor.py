@@ -91,6 +91,9 @@ class Acceptor:
             self._pause.cancel()
         self._seat.table.leave(self._seat.place)
 
+    async def wait_closed(self) -> None:
+        """As of asyncio's servers; what this one took is in the server's own list."""
+
     def _on_connection(self) -> None:
         if self.tell() > self._seat.table.least():
             self._wait(COURTESY_SECONDS)

@@ -113,7 +113,7 @@ class BatchRunner:
         for row, job in enumerate(ready):
             job.run_at, job.inference_seconds = started, seconds
             job.outcome = (outputs, row)
-            settled.append((job, job.finish(outputs, row)))
+            settled.append((job, job.finish(outputs, row, pixels)))
         metrics = self._metrics
         metrics.inference_duration.observe(seconds)
         metrics.batch_size.observe(len(ready))

@@ -15,6 +15,7 @@ from models.errors import InputError
 from service.devices import providers_of
 from service.engine import ModelRefused, load_model, read_model_bytes
 from service.logs import configure_logging
+from service.metrics import count_alone
 from service.review import open_store
 from service.server import BACKLOG, serve_until_stopped
 from service.settings import ENV_PREFIX, Settings, read_settings
@@ -54,6 +55,7 @@ def serve(model: Path | None, **options: Any) -> None:
     log_writer = configure_logging(settings.log_format, settings.workers > 1)
     _say_where(settings, listener)
     if settings.workers == 1:
+        count_alone()
         serve_until_stopped(settings, listener, log_writer)
     else:
         serve_with_workers(settings, listener)

@@ -68,11 +68,11 @@ class _GuardedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.silent_until = self.unread_until = math.inf
-        self._in_head = False
-        self._in_body = False
-        self._head_bytes = self._read_bytes = 0
+        self._in_head = self._in_body = False
+        self._head_bytes = self._read_bytes = self._hosts = 0
         self._refusal = _MALFORMED
         self._short: ShortExchange | None = None
+        self._running: Any = ANSWERED
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -121,21 +121,32 @@ class _GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         # What uvicorn prepares here besides is for the application: see _run_application.
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._in_head = True
+        self._in_head, self._hosts = True, 0
         if self.cycle is None or self.cycle.response_complete:
             self.silent_until = self.loop.time() + self._limits.header_seconds
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As uvicorn's, and counts the hosts, which costs less than another look at all names."""
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._in_body = True
+        self._in_head, self._in_body = False, True
+        is_newest = self.parser.get_http_version() == "1.1"
         if self._head_too_large():
             self._refusal = _HEAD_TOO_LARGE
             raise ValueError("the head is too large")  # the parser ends with an error on it
+        if self._hosts != 1 and (self._hosts or is_newest):
+            self._refusal = _BAD_HOST
+            raise ValueError("it is not clear whom this asks")
         head = None
         # A client that takes no answers must not make the server hold ever more of them.
         if (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused:
             head = RequestHead(self.parser.get_method(), self.url, self.headers)
-            is_newest = self.parser.get_http_version() == "1.1"
             if is_newest and (short := self._door.short_way(head, self)):
                 short.keep_alive = self.parser.should_keep_alive()
                 self.silent_until = self.loop.time() + BODY_PATIENCE_SECONDS
@@ -179,6 +190,10 @@ class _GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # The application's task, made just now, has not run yet.
         self.scope["write_whole_answer"] = partial(write_whole, self.cycle)  # type: ignore[typeddict-unknown-key]
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _refuse(self, problem: Problem, request_id: str) -> None:
         """Answer in place of the application; the body that may follow is passed over."""
@@ -229,6 +244,7 @@ class _GuardedProtocol(HttpToolsProtocol):
         if all_answered:
             # Or an idle connection would hold its last images and the version that judged them.
             self.cycle, self.scope = ANSWERED, {}  # type: ignore[typeddict-item]
+            self._running = ANSWERED
             # Also for a body that was answered before it had come whole: no more is waited for it.
             self.silent_until = self.loop.time() + self._limits.idle_seconds
         if self.transport.is_closing():
@@ -252,6 +268,10 @@ class _GuardedProtocol(HttpToolsProtocol):
             self._short.leave()
             # They lead to each other, and the exchange to the image.
             self._short, self.cycle = None, ANSWERED
+        # uvicorn tells the newest request only: one before it would write to what is closed.
+        if not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def time_is_up(self) -> None:
@@ -287,6 +307,7 @@ class _GuardedProtocol(HttpToolsProtocol):
 
 _MALFORMED = Problem(400, "malformed_request", "this is no HTTP/1.1 request")
 _HEAD_TOO_LARGE = Problem(431, "head_too_large", "the request's line and headers are too large")
+_BAD_HOST = Problem(400, "bad_host", "a request has one Host header (RFC 9112, section 3.2)")
 _SLOW_HEAD = Problem(408, "slow_head", "the request's headers took too long to arrive")
 _TOO_MANY_PIPELINED = Problem(400, "too_many_pipelined", "too many requests wait on a connection")
 _TOO_MANY = Problem(503, "too_many_connections", "the server has all the connections it can take")

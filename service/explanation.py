@@ -8,21 +8,17 @@ from typing import Any
 
 from PIL import Image
 
-from models.card import InputSpec
-from service.engine import Outputs
-from service.images import ImageLimits, decode
+from service.engine import Outputs, Pixels
 
 
-def explanation(
-    body: bytes, spec: InputSpec, limits: ImageLimits, outputs: Outputs, row: int
-) -> dict[str, Any]:
+def explanation(outputs: Outputs, row: int, pixels: Pixels) -> dict[str, Any]:
     """In the form of :class:`service.schemas.Explanation`.
 
-    The image is decoded once more than the verdict needs, so that requests which ask for no
-    explanation carry no pixels along.
+    Args:
+        pixels: uint8 [N, H, W, 3], the batch that the outputs are of.
     """
     file = io.BytesIO()
-    Image.fromarray(decode(body, spec, limits)).save(file, "PNG")
+    Image.fromarray(pixels[row]).save(file, "PNG")
     return {
         "seen": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
         "distances": outputs.distances[row],

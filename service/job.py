@@ -16,8 +16,9 @@ from service.versions import Served
 WATCH_AFTER_SECONDS = 0.05
 """A request that is answered sooner does not pay for noticing that its client has gone."""
 
-ToAnswer = Callable[[Outputs, int], Any]
-"""Makes an image's answer out of its batch's outputs and its row in them, in the slot."""
+ToAnswer = Callable[[Outputs, int, Pixels], Any]
+"""Makes an image's answer out of its batch's outputs, its row in them, and the batch's pixels,
+uint8 [N, H, W, 3], in the slot."""
 
 
 class Job:

@@ -14,6 +14,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     disable_created_metrics,
+    values,
 )
 from prometheus_client.process_collector import ProcessCollector
 
@@ -48,6 +49,16 @@ def shared_folder() -> Path | None:
     """Where several processes count together; None where this is the only one."""
     folder = os.environ.get(MULTIPROCESS_FOLDER)
     return Path(folder) if folder else None
+
+
+def count_alone() -> None:
+    """Keep the numbers in memory whatever the environment says; to be called before any is made.
+
+    The client library looks there once, when it is imported. Of a single process, files would keep
+    the counts over a restart, and have neither exemplars nor the process' own metrics.
+    """
+    os.environ.pop(MULTIPROCESS_FOLDER, None)
+    values.ValueClass = values.MutexValue
 
 
 class Metrics:

@@ -17,16 +17,11 @@ from pathlib import Path
 from service.engine import Model, ModelRefused, load_model, read_model_bytes
 from service.metrics import Metrics
 from service.model_folder import Files, ModelFolder
+from service.named_shadows import MissingShadows
 from service.problems import Problem
 from service.settings import Settings
 from service.shadow import Shadow, ShadowCounts
-from service.versions import (
-    ModelRecord,
-    Served,
-    State,
-    VersionRecord,
-    fingerprint_of,
-)
+from service.versions import ModelRecord, Served, State, VersionRecord, fingerprint_of
 
 log = logging.getLogger("isoserve.repository")
 
@@ -49,6 +44,7 @@ class Repository:
         self._watcher = threading.Thread(target=self._watch, name="repository", daemon=True)
         self._single_file_name = ""
         self.shadows = settings.shadows
+        self._missing_shadows = MissingShadows(self.shadows)
         self.models: dict[str, ModelRecord] = {}
         self.scanned = False
 
@@ -152,6 +148,7 @@ class Repository:
                     record = self.models.get(name) or ModelRecord(name)
                     self._refresh(record, files)
                     self.models[name] = record
+            self._missing_shadows.tell(self.models)
             self.scanned = True
 
     def _record(self, name: str | None) -> ModelRecord:

@@ -84,7 +84,7 @@ class _Server(uvicorn.Server):
             Acceptor(each, self._seat, self._protocol, lambda: len(self.server_state.connections))
             for each in sockets or []
         ]
-        self.servers += self._acceptors  # type: ignore[arg-type]  # which are only ever closed
+        self.servers += self._acceptors  # type: ignore[arg-type]  # as far as uvicorn asks
 
     def _protocol(self) -> asyncio.Protocol:
         made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]

@@ -17,7 +17,7 @@ from models.errors import InputError
 from service.devices import Device
 from service.images import ImageLimits
 from service.logs import LogFormat
-from service.shadow import NamedShadow, shadows_of
+from service.named_shadows import NamedShadow, shadows_of
 
 ENV_PREFIX = "ISOSERVE_"
 

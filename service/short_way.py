@@ -99,7 +99,7 @@ class ShortExchange:
                 self.settle(refusal)
                 return
             large = predict.check(body)
-            job = _ShortJob(self, served, predict.finish(query, served, record.id, body), large)
+            job = _ShortJob(self, served, predict.finish(query, served, record.id), large)
             record.has((job,))
             predict.submit((job,))
         except (InvalidImage, Problem) as error:

@@ -1,4 +1,4 @@
-"""Several serving processes on one socket, and the one that keeps them alive.
+"""Several serving processes on one socket, and the one that keeps them alive; none outlives it.
 
 They share the listening socket, so a connection that no one has taken yet outlives a worker that
 is killed. Prometheus' client adds their numbers up through files in a folder of their own.
@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,7 +148,20 @@ class _Worker:
 
 def _work(settings: Settings, listener: socket.socket, seat: Seat) -> None:
     log_writer = configure_logging(settings.log_format, shared=True)
+    threading.Thread(target=_outlive_no_supervisor, name="supervisor", daemon=True).start()
     serve_until_stopped(settings, listener, log_writer, seat)
+
+
+def _outlive_no_supervisor() -> None:
+    """Stop as on SIGTERM when the supervisor is gone without having said so, as after SIGKILL.
+
+    A worker left over would hold the port, and nobody would count it or bring it back.
+    """
+    supervisor = multiprocessing.parent_process()
+    assert supervisor is not None
+    supervisor.join()
+    log.error("process %d stops: its supervisor is gone", os.getpid())
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +59,20 @@ StartServer = Callable[..., RunningServer]
 
 @pytest.fixture(scope="session")
 def start_server() -> Iterator[StartServer]:
-    """Start ``isoserve serve PATH FLAGS...`` on a free port; stopped when the tests end."""
+    """Start ``isoserve serve PATH FLAGS...`` on a free port; stopped when the tests end.
+
+    ``environment``: variables besides those of this process.
+    """
     started: list[RunningServer] = []
 
-    def start(path: Path, *flags: str, ready: bool = True) -> RunningServer:
+    def start(
+        path: Path, *flags: str, ready: bool = True, environment: Mapping[str, str] | None = None
+    ) -> RunningServer:
+        of_server = {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1", **(environment or {})}
         process = subprocess.Popen(
             [sys.executable, "-m", "isoserve", "serve", str(path), "--port", "0", *flags],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1"},
+            env={**os.environ, **of_server},
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -150,7 +150,7 @@ def _number(version: str | None) -> int | None:
     return int(version)
 
 
-def _row(outputs: Outputs, row: int) -> Row:
+def _row(outputs: Outputs, row: int, pixels: Pixels) -> Row:  # noqa: ARG001
     return outputs, row
 
 

@@ -8,9 +8,8 @@ even come here: see :mod:`service.short_way`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -18,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.batching import MicroBatcher
 from service.body import SMALL_BYTES, BodyLimits, read_body
-from service.engine import Outputs
+from service.engine import Outputs, Pixels
 from service.exchange import send_body, send_problem
 from service.explanation import explanation
 from service.images import ImageLimits, InvalidImage, check_header
@@ -85,7 +84,7 @@ class PredictRoutes:
                 else:
                     (body,) = images_of_form(*form)
             large = self.check(body)
-            job = AwaitedJob(served, body, self.finish(query, served, record.id, body), large)
+            job = AwaitedJob(served, body, self.finish(query, served, record.id), large)
             record.has([job])
             self.submit([job])
             (answer,) = await unless_gone([job], receive)
@@ -145,7 +144,7 @@ class PredictRoutes:
             except InvalidImage as error:
                 results[place] = problem_of(error).as_dict(image_id)
             else:
-                document = self._document(query, served, image_id, image)
+                document = _document(query, served, image_id)
                 jobs[place] = AwaitedJob(served, image, document, large)
         record.has([jobs.get(place) for place in range(len(images))])
         if not jobs:
@@ -173,24 +172,11 @@ class PredictRoutes:
         record.asks(served, query.alpha)
         return query, served
 
-    def finish(self, query: Query, served: Served, image_id: str, image: bytes) -> ToAnswer:
+    @staticmethod
+    def finish(query: Query, served: Served, image_id: str) -> ToAnswer:
         """Makes the image's answer, JSON."""
-        document = self._document(query, served, image_id, image)
-        return lambda outputs, row: as_json(document(outputs, row))
-
-    def _document(
-        self, query: Query, served: Served, image_id: str, image: bytes
-    ) -> Callable[[Outputs, int], dict[str, Any]]:
-        asked = VerdictRequest(image_id, query.alpha, query.top_k)
-
-        def explained(outputs: Outputs, row: int) -> dict[str, Any]:
-            document = verdict(served.model, asked, outputs, row)
-            document["explanation"] = explanation(
-                image, served.model.card.input, self._image_limits, outputs, row
-            )
-            return document
-
-        return explained if query.explain else partial(verdict, served.model, asked)
+        document = _document(query, served, image_id)
+        return lambda outputs, row, pixels: as_json(document(outputs, row, pixels))
 
     def check(self, body: bytes) -> bool:
         """Refuse, and count, what its first bytes already show to be no image that may be served.
@@ -276,6 +262,18 @@ def _yes(given: dict[str, str], name: str) -> bool:
 
 def _bad(name: str, what: str) -> Problem:
     return Problem(422, "bad_parameter", f"the query parameter '{name[:32]}' {what}")
+
+
+def _document(query: Query, served: Served, image_id: str) -> ToAnswer:
+    asked = VerdictRequest(image_id, query.alpha, query.top_k)
+
+    def judged(outputs: Outputs, row: int, pixels: Pixels) -> dict[str, Any]:
+        document = verdict(served.model, asked, outputs, row)
+        if query.explain:
+            document["explanation"] = explanation(outputs, row, pixels)
+        return document
+
+    return judged
 
 
 def problem_of(error: InvalidImage) -> Problem:

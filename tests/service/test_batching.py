@@ -64,7 +64,7 @@ def gated(served: Served) -> GatedModel:
 
 
 def job(served: Served, source: bytes | Pixels = RED) -> AwaitedJob:
-    def finish(outputs: Outputs, row: int) -> int:
+    def finish(outputs: Outputs, row: int, pixels: Pixels) -> int:  # noqa: ARG001
         return int(outputs.probabilities[row].argmax())
 
     return AwaitedJob(served, source, finish)

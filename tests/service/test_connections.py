@@ -31,7 +31,7 @@ def _hasty(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) 
     """A server that does not wait long for a client."""
     root = tmp_path_factory.mktemp("hasty")
     write_tiny_model(root / "tiny" / "1" / "model.onnx")
-    return start_server(root, "--idle-seconds", "0.7")
+    return start_server(root, "--idle-seconds", "0.7", "--access-log")
 
 
 @contextmanager
@@ -104,6 +104,49 @@ def test_any_number_of_zeros_may_come_before_a_length(hasty: RunningServer) -> N
     assert b"bad_multipart" in received
 
 
+LONG, SHORT = b"GET /healthz/live", b"POST /v1/predict"
+ONE_HOST, TWO_HOSTS, SAME_HOSTS = b"hOsT: x\r\n", b"Host: x\r\nHost: y\r\n", b"Host: x\r\n" * 2
+
+
+@pytest.mark.parametrize("start", [LONG, SHORT])
+@pytest.mark.parametrize(
+    ("version", "hosts", "accepted"),
+    [
+        (b"1.1", ONE_HOST, True),
+        (b"1.1", b"Host:\r\n", True),
+        (b"1.1", b"", False),
+        (b"1.1", b"X-Host: x\r\n", False),
+        (b"1.1", TWO_HOSTS, False),
+        (b"1.1", SAME_HOSTS, False),
+        (b"1.0", b"", True),
+        (b"1.0", TWO_HOSTS, False),
+    ],
+)
+def test_a_request_names_one_host(
+    hasty: RunningServer, start: bytes, version: bytes, hosts: bytes, accepted: bool
+) -> None:
+    head = b"%b HTTP/%b\r\n%bConnection: close\r\nContent-Length: " % (start, version, hosts)
+    request = head + (b"%d\r\n\r\n%b" % (len(RED), RED) if start == SHORT else b"0\r\n\r\n")
+    with connection(hasty) as opened:
+        opened.sendall(request)
+        received = until_closed(opened)
+    assert statuses(received) == [200 if accepted else 400]
+    if not accepted:
+        assert b"content-type: application/problem+json" in received
+        assert b'"bad_host"' in received
+        assert b"RFC 9112" in received
+
+
+def test_each_request_of_a_connection_has_its_own_host(hasty: RunningServer) -> None:
+    request = b"%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (SHORT, len(RED), RED)
+    with connection(hasty) as opened:
+        for _ in range(2):
+            opened.sendall(request)
+            assert statuses(opened.recv(65536)) == [200]
+        opened.sendall(request.replace(b"Host: x\r\n", b""))
+        assert statuses(until_closed(opened)) == [400]
+
+
 @pytest.mark.parametrize("path", [b"/healthz/live", b"/v1/predict"])
 def test_trailers_are_not_kept(server: RunningServer, path: bytes) -> None:
     before = metric(server, "process_resident_memory_bytes")
@@ -140,6 +183,11 @@ def test_a_connection_whose_answers_are_not_taken_is_ended(hasty: RunningServer)
                 time.sleep(0.05)
         time.sleep(2.5)
         assert len(statuses(until_closed(opened))) < 20 * asked
+    hasty.get("/v1/models", headers={"X-Request-ID": "after-the-deaf"})
+    hasty.wait_until(lambda: any("after-the-deaf" in line for line in hasty.log))
+    said = "".join(hasty.log)
+    assert "ERROR" not in said
+    assert "Traceback" not in said
 
 
 class _Transport:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from image_bytes import colour, encode
 from PIL import Image
 from running_server import RunningServer
-from tiny_model import TinyModel, reference
+from server_in_process import served
+from tiny_model import TinyModel, reference, write_tiny_model
 
 from models.card import InputSpec
 from models.preprocessing import to_pixels
+from service import images
 from service.schemas import BatchAnswer, Explanation, Verdict
+from service.settings import Settings
 
 
 def photo() -> np.ndarray:
@@ -40,6 +46,29 @@ def test_an_explanation_shows_the_pixels_of_the_one_path_and_all_distances(
     assert (pixels_of(verdict.explanation) == seen).all()
     want = reference(seen[None], TinyModel())["distances"][0]
     assert verdict.explanation.distances == pytest.approx(want, abs=1e-5)
+
+
+@pytest.mark.parametrize(("side", "thread"), [(40, "slot-0"), (600, "large-0")])
+def test_an_explained_image_is_decoded_once_and_a_large_one_beside_the_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, thread: str
+) -> None:
+    decoded_in: list[str] = []
+    decode_pixels = images.decode_pixels
+
+    def noted(body: bytes, spec: InputSpec) -> Any:
+        decoded_in.append(threading.current_thread().name)
+        return decode_pixels(body, spec)
+
+    monkeypatch.setattr(images, "decode_pixels", noted)
+    body = encode("PNG", np.asarray(Image.fromarray(photo()).resize((side, side))))
+    write_tiny_model(tmp_path / "tiny" / "1" / "model.onnx")
+    with served(Settings(repository=tmp_path, slots=1)) as (_, client):
+        answer = client.post("/v1/predict?explain=true", content=body)
+    verdict = Verdict.model_validate_json(answer.content)
+    assert decoded_in == [thread]
+    assert verdict.explanation is not None
+    seen = to_pixels(Image.open(io.BytesIO(body)), InputSpec(height=8, width=8))
+    assert (pixels_of(verdict.explanation) == seen).all()
 
 
 def test_each_image_of_a_batch_is_explained_by_itself(server: RunningServer) -> None:

@@ -170,6 +170,25 @@ def accepts(host: str, port: int) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_counts_begin_at_zero_though_the_environment_names_a_folder_for_them(
+    start_server: StartServer, tmp_path: Path, workers: str
+) -> None:
+    write_tiny_model(tmp_path / "models" / "m" / "1" / "model.onnx")
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "counts")}
+    counted = 'isoserve_images_total{model="m",verdict="in_distribution",version="1"} 1.0'
+    for _ in range(2):
+        server = start_server(
+            tmp_path / "models", "--workers", workers, "--slots", "1", environment=environment
+        )
+        assert server.post("/v1/predict", content=colour(255, 0, 0)).status_code == 200
+        text = server.get("/metrics").text
+        assert counted in text
+        assert ("process_resident_memory_bytes" in text) == (workers == "1")
+        assert (tmp_path / "counts").exists() == (workers == "2")
+        assert server.stop() == 0
+
+
 def test_sigterm_ends_the_server_with_exit_code_0(
     start_server: StartServer, tmp_path: Path
 ) -> None:

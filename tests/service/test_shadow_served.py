@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import threading
 import time
 from collections import Counter
@@ -222,6 +223,27 @@ def test_a_shadow_that_stands_still_holds_up_no_answer_and_loses_none(
             time.sleep(0.02)
         assert counted()["images"] == asked - dropped["full"] == 1 + WAITING_IMAGES
         assert counted()["dropped"] == dropped
+
+
+def test_a_named_shadow_that_is_not_there_is_told_of_once_until_it_has_appeared(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "m" / "1" / "model.onnx", LIVE)
+    server = start_server(tmp_path, "--shadow", "m:2:1,other:1", "--watch-seconds", "0.05")
+
+    def told(name: str) -> int:
+        return sum("WARNING" in line and f" {name}, named as" in line for line in server.log)
+
+    def state() -> str:
+        return str(server.get("/v1/models/m").json()["versions"][0]["state"])
+
+    server.wait_until(lambda: told("m version 2") == told("other version 1") == 1)
+    write_tiny_model(tmp_path / "m" / "2" / "model.onnx", OTHER)
+    server.wait_until(lambda: state() == "shadow")
+    assert told("m version 2") == 1
+    shutil.rmtree(tmp_path / "m" / "2")
+    server.wait_until(lambda: told("m version 2") == 2)
+    assert told("other version 1") == 1
 
 
 def test_a_shadow_that_comes_late_is_refused_while_bad_and_never_answers(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -136,7 +138,49 @@ def test_sigterm_ends_all_workers_with_exit_code_0(
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
-def test_ctrl_c_while_workers_still_start_leaves_no_stack_trace(tmp_path: Path) -> None:
+def test_workers_whose_supervisor_was_killed_stop_and_free_the_port(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    pair = start_pair(start_server, tmp_path)
+    where = urlsplit(pair.url)
+    assert pair.post("/v1/predict", content=RED).status_code == 200
+    os.kill(pair.process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while any(map(runs, processes(pair))) or not is_free(where.hostname or "", where.port or 0):
+        assert time.monotonic() < deadline, "".join(pair.log)
+        time.sleep(0.05)
+    assert "Traceback" not in "".join(pair.log)
+
+
+def runs(process: int) -> bool:
+    try:  # nobody may be there to bury an orphan: it stays as a zombie
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def is_free(host: str, port: int) -> bool:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind((host, port))
+            other.listen()
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("number", "once", "pause"),
+    [
+        (signal.SIGINT, ["worker 0 started"], 0.3),  # amid its imports
+        (signal.SIGTERM, ["is serving", "is serving"], 0.0),
+        (signal.SIGINT, ["is serving", "is serving"], 0.5),
+    ],
+)
+def test_a_signal_to_all_processes_ends_them_without_a_stack_trace(
+    tmp_path: Path, number: int, once: list[str], pause: float
+) -> None:
     write_tiny_model(tmp_path / "m" / "1" / "model.onnx")
     process = subprocess.Popen(
         [sys.executable, "-m", "isoserve", "serve", str(tmp_path), "--port=0", "--workers=2"],
@@ -148,9 +192,10 @@ def test_ctrl_c_while_workers_still_start_leaves_no_stack_trace(tmp_path: Path) 
     )
     with process:
         assert process.stderr
-        said = [next(line for line in process.stderr if STARTED.search(line))]
-        time.sleep(0.3)  # amid its imports
-        os.killpg(process.pid, signal.SIGINT)
-        said += process.stderr.readlines()
+        for words in once:
+            next(line for line in process.stderr if words in line)
+        time.sleep(pause)
+        os.killpg(process.pid, number)
+        said = process.stderr.readlines()
         assert process.wait(timeout=60) == 0
     assert "Traceback" not in "".join(said)
