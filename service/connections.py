@@ -69,7 +69,7 @@ class _GuardedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.silent_until = self.unread_until = math.inf
         self._in_head = self._in_body = False
-        self._head_bytes = self._read_bytes = self._hosts = 0
+        self._head_bytes = self._read_bytes = 0
         self._refusal = _MALFORMED
         self._short: ShortExchange | None = None
         self._running: Any = ANSWERED
@@ -121,18 +121,9 @@ class _GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         # What uvicorn prepares here besides is for the application: see _run_application.
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._in_head, self._hosts = True, 0
+        self._in_head = True
         if self.cycle is None or self.cycle.response_complete:
             self.silent_until = self.loop.time() + self._limits.header_seconds
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """As uvicorn's, and counts the hosts, which costs less than another look at all names."""
-        name = name.lower()
-        if name == b"host":
-            self._hosts += 1
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body = False, True
@@ -140,7 +131,8 @@ class _GuardedProtocol(HttpToolsProtocol):
         if self._head_too_large():
             self._refusal = _HEAD_TOO_LARGE
             raise ValueError("the head is too large")  # the parser ends with an error on it
-        if self._hosts != 1 and (self._hosts or is_newest):
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts != 1 and (hosts or is_newest):
             self._refusal = _BAD_HOST
             raise ValueError("it is not clear whom this asks")
         head = None
