@@ -246,8 +246,8 @@ class MicroBatcher:
         cost = self._admission.seconds_an_image
         among_free = math.ceil(len(queue) / (self._free - len(self._idle)))
         among_all = math.ceil(len(queue) / len(self._threads))
-        least = LEAST_SHARE_SECONDS // cost + 1 if cost else among_all
-        share = min(self._limits.max_batch, among_free, max(among_all, int(least)))
+        least = int(LEAST_SHARE_SECONDS / cost) + 1 if cost else 1
+        share = min(self._limits.max_batch, among_free, max(among_all, least))
         taken = [queue.popleft() for _ in range(share)]
         self._depth -= share
         del self._waiting[served]
