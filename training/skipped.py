@@ -1,6 +1,8 @@
-"""Files that could not be read, told on stderr: a set is less than its folder then."""
+"""Files that could not be read are told: a set is less than its folder then."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import click
 
@@ -8,8 +10,14 @@ from training.data import LabelledImages
 from training.out_distributions import OutDistribution
 
 
-def tell_skipped(*sets: LabelledImages | OutDistribution) -> None:
+def _on_stderr(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def tell_skipped(
+    *sets: LabelledImages | OutDistribution, say: Callable[[str], None] = _on_stderr
+) -> None:
     """A line for each file or folder of the sets that was left out."""
     for images in sets:
         for line in images.skipped:
-            click.echo(f"skipped {line}", err=True)
+            say(f"skipped {line}")

@@ -34,6 +34,7 @@ from training.reproduce.plan import Training, all_trainings, first_of_each_class
 from training.reproduce.scale import Scale
 from training.reproduce.store import Arrays, Store, digest
 from training.reproduce.systems import SYSTEMS, System
+from training.skipped import tell_skipped
 
 _WAIT_SECONDS = 2.0
 """Between two looks at what another process is doing."""
@@ -66,9 +67,7 @@ class Grid:
             outs = load_out_distributions(scale, name, self.spec, sources)
             self.out_sets[name] = [ImageSet.of(out) for out in outs]
             known = self.data[name]
-            for skipped in (known.train.skipped, known.test.skipped, *(o.skipped for o in outs)):
-                for line in skipped:
-                    say(f"skipped {line}")
+            tell_skipped(known.train, known.test, *outs, say=say)
         self._keys: dict[Training, str] = {}
         self._subsets: dict[tuple[str, int | None], tuple[LabelledImages, str]] = {}
         self.trainings = all_trainings(scale)
