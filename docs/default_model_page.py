@@ -13,7 +13,7 @@ from typing import Any
 
 import onnxruntime
 
-from models.card import ModelCard, read_card
+from models.card import ModelCard, OODResult, read_card
 
 PAGE = Path(__file__).with_name("default-model.md")
 SOFTMAX = "results/cifar10-jpeg-softmax-like-default"
@@ -50,9 +50,9 @@ def _head(card: ModelCard) -> list[str]:
 def _results(card: ModelCard) -> list[str]:
     alpha = card.calibration.alpha
     softmax = json.loads((PAGE.parent / SOFTMAX / "evaluation.json").read_text())
-    assert [(row["out_distribution"], row["n"]) for row in softmax["out_distributions"]] == [
-        (row.out_distribution, row.n) for row in card.evaluation
-    ]
+    pairs = list(zip(card.evaluation, softmax["out_distributions"], strict=True))
+    for row, plain in pairs:
+        assert (row.out_distribution, row.n) == (plain["out_distribution"], plain["n"])
     lines = [
         f"| images | n | accuracy | calibration error (ECE) | rejected at alpha {alpha:g} |",
         "|---|---|---|---|---|",
@@ -74,28 +74,26 @@ def _results(card: ModelCard) -> list[str]:
         f"| {row.out_distribution} | {row.n:,} | {row.tnr_at_tpr95:.4f} | {row.auroc:.4f} "
         f"| {row.dtacc:.4f} | {row.rejected:.4f} | {plain['tnr_at_tpr95']:.4f} "
         f"| {plain['auroc']:.4f} |"
-        for row, plain in zip(card.evaluation, softmax["out_distributions"], strict=True)
+        for row, plain in pairs
     ]
-    return [*lines, "", *_against_softmax(card, softmax), ""]
-
-
-def _against_softmax(card: ModelCard, softmax: dict[str, Any]) -> list[str]:
-    pairs = list(zip(card.evaluation, softmax["out_distributions"], strict=True))
-
-    def gains(sets: int) -> str:
-        auroc, tnr = (
-            100 * statistics.fmean(getattr(row, metric) - x[metric] for row, x in pairs[:sets])
-            for metric in ("auroc", "tnr_at_tpr95")
-        )
-        return f"{auroc:+.1f} points in AUROC and {tnr:+.1f} in TNR@TPR95"
-
     return [
+        *lines,
+        "",
         "SoftMax: the same network with a plain last layer, trained by the same command with "
         f"`--loss softmax` (accuracy {softmax['test']['accuracy']:.4f}; the entropic score of its "
         f"probabilities; [its evaluation]({SOFTMAX}/evaluation.json)). IsoMax2 over it: "
-        f"{gains(len(pairs))} averaged over all sets, {gains(NATURAL)} over the first {NATURAL}; "
-        "one seed of each.",
+        f"{_gains(pairs)} averaged over all sets, {_gains(pairs[:NATURAL])} over the first "
+        f"{NATURAL}; one seed of each.",
+        "",
     ]
+
+
+def _gains(pairs: list[tuple[OODResult, dict[str, Any]]]) -> str:
+    auroc, tnr = (
+        100 * statistics.fmean(getattr(row, metric) - plain[metric] for row, plain in pairs)
+        for metric in ("auroc", "tnr_at_tpr95")
+    )
+    return f"{auroc:+.1f} points in AUROC and {tnr:+.1f} in TNR@TPR95"
 
 
 def _again(card: ModelCard) -> list[str]:
