@@ -10,12 +10,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from models.card import CARD_KEY, INPUT_NAME, OUTPUT_NAMES, ModelCard
+from isoserve.models.card import CARD_KEY, INPUT_NAME, OUTPUT_NAMES, ModelCard
 
 Constants = dict[str, NDArray]
 
 
-def knowing_nodes(
+def ood_nodes(
     prototypes: NDArray, scale: float, calibration_scores: NDArray, constants: Constants
 ) -> list[NodeProto]:
     """Nodes from ``features``, float32 [N, D], to every output but ``class_p_value``.

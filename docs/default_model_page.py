@@ -13,7 +13,7 @@ from typing import Any
 
 import onnxruntime
 
-from models.card import ModelCard, OODResult, read_card
+from isoserve.models.card import ModelCard, OODResult, read_card
 
 PAGE = Path(__file__).with_name("default-model.md")
 SOFTMAX = "results/cifar10-jpeg-softmax-like-default"

@@ -33,12 +33,12 @@ def measurements() -> str:
 
 
 def _knowing() -> str:
-    found = _result("knowing")
+    found = _result("ood_overhead")
     costs = " and ".join(
         f"{_percent(row['ratio'] - 1)} at batch {row['batch_size']}" for row in found["rows"]
     )
     return (
-        f"- **What knowing costs**: the default network with score and p-values "
+        f"- **What ood_overhead costs**: the default network with score and p-values "
         f"against the same with a plain SoftMax head, time of a run {costs} (median of "
         f"{found['rows'][0]['rounds']} pairs; `{found['command']}`)."
     )

@@ -10,8 +10,8 @@ from typing import get_args
 
 from pydantic.fields import FieldInfo
 
-from isoserve.options import flag
-from service.settings import ENV_PREFIX, Settings
+from isoserve.commands.options import flag
+from isoserve.service.settings import ENV_PREFIX, Settings
 
 LIMITS = {"gt": "over", "ge": "at least", "lt": "below", "le": "at most"}
 

@@ -10,7 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isoserve.answers import (
+    from isoserve.client.client import AsyncClient, Client
+    from isoserve.client.exceptions import (
+        ImageRefused,
+        IsoserveError,
+        RequestRefused,
+        ServerBusy,
+        Unreachable,
+    )
+    from isoserve.client.results import (
         OOD,
         Comparison,
         Explanation,
@@ -19,14 +27,6 @@ if TYPE_CHECKING:
         Prediction,
         Problem,
         Verdict,
-    )
-    from isoserve.client import AsyncClient, Client
-    from isoserve.failures import (
-        ImageRefused,
-        IsoserveError,
-        RequestRefused,
-        ServerBusy,
-        Unreachable,
     )
 
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
     "Verdict",
 ]
 
-_HOMES = ("isoserve.answers", "isoserve.failures", "isoserve.client")
+_HOMES = ("isoserve.client.results", "isoserve.client.exceptions", "isoserve.client.client")
 
 
 def __getattr__(name: str) -> Any:

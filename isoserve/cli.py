@@ -9,45 +9,48 @@ import sys
 import click
 from click.shell_completion import CompletionItem
 
-from models.errors import InputError
+from isoserve.models.errors import InputError
 
 COMMANDS = {
-    "serve": ("service.cli:serve", "Serve a model repository over HTTP."),
-    "train": ("training.cli:train", "Train on SOURCE, calibrate, and write OUTPUT/model.onnx."),
+    "serve": ("isoserve.commands.serve:serve", "Serve a model repository over HTTP."),
+    "train": (
+        "isoserve.commands.train:train",
+        "Train on SOURCE, calibrate, and write OUTPUT/model.onnx.",
+    ),
     "export": (
-        "training.cli:export",
+        "isoserve.commands.train:export",
         "Make a model.onnx of the last checkpoint in RUN, a folder that train wrote.",
     ),
     "calibrate": (
-        "training.cli:calibrate",
+        "isoserve.commands.train:calibrate",
         "Calibrate MODEL_FILE again, on images it was not trained on: IMAGES_FOLDER/CLASS/*.",
     ),
     "evaluate": (
-        "training.cli:evaluate",
+        "isoserve.commands.train:evaluate",
         "Evaluate MODEL_FILE on SOURCE's test images and against out-distributions.",
     ),
     "quantize": (
-        "training.quantize_cli:quantize",
+        "isoserve.commands.quantize:quantize",
         "Make an int8 version of MODEL_FILE, calibrated on IMAGES_FOLDER/CLASS/*.",
     ),
     "predict": (
-        "isoserve.predict:predict",
+        "isoserve.commands.predict:predict",
         "Say of each image what it shows and whether the model knows such images.",
     ),
     "inspect": (
-        "isoserve.inspection:inspect",
+        "isoserve.commands.inspect:inspect",
         "Show what MODEL_FILE says of itself, after checking that it can serve.",
     ),
     "card": (
-        "isoserve.card_page:card",
+        "isoserve.commands.card:card",
         "Write MODEL_FILE's card as a page that needs no other file and no network.",
     ),
     "review": (
-        "service.review.cli:review",
+        "isoserve.commands.review:review",
         "The images kept for review.",
     ),
     "reproduce": (
-        "training.reproduce.cli:reproduce",
+        "isoserve.commands.reproduce:reproduce",
         "Train and evaluate every system of the papers and write the report.",
     ),
 }

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.errors import InputError
+from isoserve.models.errors import InputError
 
 CARD_KEY = "isoserve.card"
 

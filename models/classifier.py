@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.backbones import build_backbone
-from models.heads import HEADS, Head, Logits
+from isoserve.models.backbones import build_backbone
+from isoserve.models.heads import HEADS, Head, Logits
 
 
 class Classifier(nn.Module):
-    """Normalised images float [N, 3, H, W] -> :class:`~models.heads.Logits`."""
+    """Normalised images float [N, 3, H, W] -> :class:`~isoserve.models.heads.Logits`."""
 
     def __init__(self, backbone: nn.Module, head: Head) -> None:
         super().__init__()

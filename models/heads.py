@@ -2,7 +2,7 @@
 
 Every head is a drop-in replacement for a network's last linear layer. From one set of distances
 it gives *cold logits*, which train the network and name the class, and *score logits*, from which
-:mod:`models.scores` tells how far an image is from everything the network knows.
+:mod:`isoserve.models.scores` tells how far an image is from everything the network knows.
 
 [IsoMax]  Macêdo et al., "Isotropy Maximization Loss and Entropic Score", 2021.
 [IsoMax2] Macêdo et al., "Hyperparameter-Free Isotropic Maximization Loss".

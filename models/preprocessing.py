@@ -15,12 +15,12 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.card import InputSpec
-from models.errors import ImageFileError, TruncatedImageError
-from models.image_files import gif, jpeg, webp
-from models.image_files.exif import UPRIGHT, read_orientation
-from models.image_files.header import read_header
-from models.image_files.png import read_png
+from isoserve.models.card import InputSpec
+from isoserve.models.errors import ImageFileError, TruncatedImageError
+from isoserve.models.image_files import gif, jpeg, webp
+from isoserve.models.image_files.exif import UPRIGHT, read_orientation
+from isoserve.models.image_files.header import read_header
+from isoserve.models.image_files.png import read_png
 
 BACKGROUND = (255, 255, 255)
 """Transparent pixels are shown on white, as most viewers do."""

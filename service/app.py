@@ -16,35 +16,40 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from models.cores import usable_cores
-from service.access_log import AccessLog
-from service.admission import QueueLimits
-from service.batching import MicroBatcher
-from service.body import BodyBudget
-from service.exchange import Exchanges, internal_problem, request_id_of, send_problem
-from service.finish import Finish
-from service.head import RequestHead
-from service.inference_protocol.errors import is_of_protocol
-from service.inference_protocol.inference import Inference
-from service.inference_protocol.openapi import describe_inference_protocol
-from service.logs import LogWriter, in_request
-from service.metrics import Metrics
-from service.openapi import describe_predict
-from service.origin import is_from_elsewhere
-from service.problems import CONTENT_TYPE, Problem
-from service.repository import Repository
-from service.request_record import RequestRecord
-from service.review import open_review
-from service.routes.drift import drift_routes
-from service.routes.inference_protocol import INFER, InferenceProtocol
-from service.routes.models import model_routes
-from service.routes.pages import page_routes
-from service.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
-from service.settings import Settings
-from service.shadow import ShadowLane
-from service.short_way import Connection, ShortExchange, ShortWay
-from service.tokens import Guard, Tokens
-from service.tracing import open_tracing
+from isoserve.models.cpu_quota import usable_cores
+from isoserve.service.auth import Guard, Tokens
+from isoserve.service.batching.admission import QueueLimits
+from isoserve.service.batching.micro_batcher import MicroBatcher
+from isoserve.service.batching.shadow_runner import ShadowLane
+from isoserve.service.errors import CONTENT_TYPE, Problem
+from isoserve.service.http.body import BodyBudget
+from isoserve.service.http.csrf import is_cross_origin
+from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchange
+from isoserve.service.http.middleware import (
+    RequestMiddleware,
+    internal_problem,
+    request_id_of,
+    send_problem,
+)
+from isoserve.service.http.openapi import describe_predict
+from isoserve.service.http.request_head import RequestHead
+from isoserve.service.http.routes.drift import drift_routes
+from isoserve.service.http.routes.models import model_routes
+from isoserve.service.http.routes.pages import page_routes
+from isoserve.service.http.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
+from isoserve.service.http.routes.v2 import INFER, InferenceProtocol
+from isoserve.service.inference_protocol.errors import is_of_protocol
+from isoserve.service.inference_protocol.handler import Inference
+from isoserve.service.inference_protocol.openapi import describe_inference_protocol
+from isoserve.service.observability.access_log import AccessLog
+from isoserve.service.observability.log_writer import LogWriter, in_request
+from isoserve.service.observability.metrics import Metrics
+from isoserve.service.observability.request_observer import RequestObserver
+from isoserve.service.observability.request_record import RequestRecord
+from isoserve.service.observability.tracing import open_tracing
+from isoserve.service.repository.repository import Repository
+from isoserve.service.review import open_review
+from isoserve.service.settings import Settings
 
 REPOSITORY = "/v2/repository/"
 
@@ -61,7 +66,7 @@ class Application:
         self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
         self._tracing = open_tracing(self.metrics.dropped_traces.inc)
-        self._finish = Finish(self.metrics, self._access_log(log_writer), self._tracing)
+        self._observer = RequestObserver(self.metrics, self._access_log(log_writer), self._tracing)
         self.image_limits = settings.image_limits
         self.repository = Repository(settings, self.slots, self.metrics)
         self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
@@ -69,11 +74,11 @@ class Application:
         self.inference = Inference(settings, self.repository, self.predict)
         self.protocol = InferenceProtocol(settings, self.inference)
         self.metrics.expect_requests([PREDICT, PREDICT_BATCH, *INFER])
-        self._short_way = ShortWay(self.predict, self._finish, settings.max_body_bytes)
+        self._fast_path = FastPath(self.predict, self._observer, settings.max_body_bytes)
         self.api = self._fastapi()
-        self._exchanges = Exchanges(
+        self._exchanges = RequestMiddleware(
             self._dispatch,
-            self._finish,
+            self._observer,
             BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc),
             self._guard,
         )
@@ -94,30 +99,30 @@ class Application:
         record = RequestRecord(request_id_of(head.headers), "POST", head.headers)
         if self._guard is not None and batcher.full:
             scope = {"path": _OF_QUEUE[path], "headers": head.headers}
-            if not self._guard.lets_in(scope):
+            if not self._guard.is_authorized(scope):
                 return None  # the application answers, with 401 and not with 429
         refusal = batcher.refusal()
         if refusal is None:
-            batcher.let_in()
+            batcher.reserve()
             return None
         record.route, record.status = _OF_QUEUE[path], refusal.status
         record.reason = refusal.reason
         record.seconds = perf_counter() - record.started
-        self._finish(record)
+        self._observer(record)
         return refusal, record.id
 
-    def short_way(self, head: RequestHead, connection: Connection) -> ShortExchange | None:
+    def fast_path(self, head: RequestHead, connection: Connection) -> FastPathExchange | None:
         """The exchange of a request that need not go through the application."""
         if self._guard is not None:
             return None
-        return self._short_way.begin(head, connection)
+        return self._fast_path.begin(head, connection)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The hot route goes past FastAPI's layers, which cost as much as all the rest of it.
         if scope["type"] == "http" and scope["path"] == PREDICT and scope["method"] == "POST":
             await self.predict.predict(scope, receive, send)
         elif scope["type"] == "http" and is_of_protocol(scope["path"]):
-            if scope["path"].startswith(REPOSITORY) and is_from_elsewhere(scope["headers"]):
+            if scope["path"].startswith(REPOSITORY) and is_cross_origin(scope["headers"]):
                 await send_problem(_cross_site(), scope, send, receive)
             else:
                 await self.protocol(scope, receive, send)
@@ -197,10 +202,10 @@ class Application:
         if not self.settings.grpc_port:
             yield
             return
-        from service import grpc_server  # an extra: not everyone has it
+        from isoserve.service import grpc_server
 
         self.metrics.expect_requests([grpc_server.INFER])
-        server = grpc_server.GrpcServer(self.settings, self.inference, self._finish, self._guard)
+        server = grpc_server.GrpcServer(self.settings, self.inference, self._observer, self._guard)
         await server.start()
         try:
             yield
@@ -254,7 +259,7 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
 
 
 async def _answer_failure(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    # It is raised again after this answer, and logged by Exchanges.
+    # It is raised again after this answer, and logged by RequestMiddleware.
     return _problem_response(request, internal_problem())
 
 

@@ -14,27 +14,28 @@ from typing import Any
 import grpc
 from starlette.types import Message
 
-from models.card import INPUT_NAME
-from service.engine import Pixels
-from service.exchange import CLIENT_GONE, request_id_of
-from service.finish import Finish
-from service.inference_protocol.answers import as_binary, output_values, shape_of
-from service.inference_protocol.inference import Asked, Inference
-from service.inference_protocol.messages import MESSAGES, ONE_OF, SERVICE
-from service.inference_protocol.metadata import (
+from isoserve.models.card import INPUT_NAME
+from isoserve.service.auth import Guard
+from isoserve.service.errors import Problem
+from isoserve.service.http.middleware import CLIENT_GONE, request_id_of
+from isoserve.service.inference.model import Pixels
+from isoserve.service.inference_protocol.answers import as_binary, output_values, shape_of
+from isoserve.service.inference_protocol.handler import Asked, Inference
+from isoserve.service.inference_protocol.messages import MESSAGES, ONE_OF, SERVICE
+from isoserve.service.inference_protocol.metadata import (
     OUTPUTS,
     model_metadata,
     repository_index,
     server_metadata,
 )
-from service.inference_protocol.requests import (
+from isoserve.service.inference_protocol.requests import (
     UNSUPPORTED_INPUT,
     UNSUPPORTED_OUTPUT,
     check_outputs,
     check_supported,
     read_alpha,
 )
-from service.inference_protocol.tensors import (
+from isoserve.service.inference_protocol.tensors import (
     LENGTH,
     MOST_DIMENSIONS,
     Tensor,
@@ -42,11 +43,10 @@ from service.inference_protocol.tensors import (
     check_shape,
     images_of,
 )
-from service.logs import about
-from service.problems import Problem
-from service.request_record import Headers, RequestRecord
-from service.settings import Settings
-from service.tokens import Guard
+from isoserve.service.observability.log_writer import about
+from isoserve.service.observability.request_observer import RequestObserver
+from isoserve.service.observability.request_record import Headers, RequestRecord
+from isoserve.service.settings import Settings
 
 log = logging.getLogger("isoserve.grpc")
 
@@ -93,11 +93,15 @@ class GrpcServer:
     """Started and stopped on the event loop that answers HTTP."""
 
     def __init__(
-        self, settings: Settings, inference: Inference, finish: Finish, guard: Guard | None
+        self,
+        settings: Settings,
+        inference: Inference,
+        observer: RequestObserver,
+        guard: Guard | None,
     ) -> None:
         self._settings = settings
         self._inference = inference
-        self._finish = finish
+        self._observer = observer
         self._guard = guard
         self._server: Any = None
 
@@ -171,14 +175,14 @@ class GrpcServer:
                 _refuse(context, grpc.StatusCode.INTERNAL, "the server failed")
             finally:
                 record.seconds = perf_counter() - record.started
-                self._finish(record)
+                self._observer(record)
 
         return answer
 
     def _check_token(self, name: str, headers: Headers) -> None:
         if self._guard is None:
             return
-        if not self._guard.lets_in({"path": PATHS[name], "headers": headers}):
+        if not self._guard.is_authorized({"path": PATHS[name], "headers": headers}):
             raise Problem(401, "unauthorised", "send the metadata 'authorization: Bearer TOKEN'")
 
     async def _live(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
@@ -206,7 +210,7 @@ class GrpcServer:
         served = inference.served(request.model_name, request.model_version or None)
         reader = inference.reader(served)
         alpha = read_alpha(_parameters(request.parameters).get("alpha", reader.alpha))
-        record.asks(served, alpha)
+        record.set_target(served, alpha)
         wanted = _wanted(request)
 
         def read() -> tuple[list[bytes | Pixels], list[bool]]:

@@ -12,13 +12,13 @@ from types import FrameType
 
 import uvicorn
 
-from service.acceptor import Acceptor, Seat
-from service.app import create_app
-from service.connections import end_silent, guarded
-from service.descriptors import room_for_connections
-from service.door import ConnectionLimits
-from service.logs import LogWriter
-from service.settings import Settings
+from isoserve.service.app import create_app
+from isoserve.service.http.acceptor import Acceptor, WorkerSlot
+from isoserve.service.http.file_limits import raise_file_limit
+from isoserve.service.http.hooks import ConnectionLimits
+from isoserve.service.http.protocol import close_expired, guarded
+from isoserve.service.observability.log_writer import LogWriter
+from isoserve.service.settings import Settings
 
 BACKLOG = 2048
 
@@ -32,16 +32,16 @@ def serve_until_stopped(
     settings: Settings,
     listener: socket.socket,
     log_writer: LogWriter,
-    seat: Seat | None = None,
+    slot: WorkerSlot | None = None,
 ) -> None:
     """Serve; on SIGTERM or SIGINT stop accepting, answer what has begun, and exit with 0.
 
     Args:
-        seat: this worker's, where several share the listener.
+        slot: this worker's, where several share the listener.
     """
     app = create_app(settings, log_writer)
     limits = ConnectionLimits(
-        room_for_connections(settings.max_connections),
+        raise_file_limit(settings.max_connections),
         settings.max_header_bytes,
         settings.header_seconds,
         settings.idle_seconds,
@@ -63,16 +63,16 @@ def serve_until_stopped(
     # uvicorn raises the signal again once it has stopped: by then all is answered.
     for number in STOP_SIGNALS:
         signal.signal(number, _stopped)
-    _Server(config, app.metrics.sample, seat).run(sockets=[listener])
+    _Server(config, app.metrics.sample, slot).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     def __init__(
-        self, config: uvicorn.Config, sample: Callable[[], None], seat: Seat | None
+        self, config: uvicorn.Config, sample: Callable[[], None], slot: WorkerSlot | None
     ) -> None:
         super().__init__(config)
         self._sample = sample
-        self._seat = seat
+        self._seat = slot
         self._acceptors: list[Acceptor] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -102,10 +102,10 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_SWEEP == 0:
-            end_silent(self.server_state)
+            close_expired(self.server_state)
             self._sample()
         for acceptor in self._acceptors:
-            acceptor.tell()
+            acceptor.publish_connection_count()
         return await super().on_tick(counter)
 
 

@@ -11,13 +11,13 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from isoserve.options import flag
-from models.card import DEFAULT_ALPHA, OpenShare
-from models.errors import InputError
-from service.devices import Device
-from service.images import ImageLimits
-from service.logs import LogFormat
-from service.named_shadows import NamedShadow, shadows_of
+from isoserve.commands.options import flag
+from isoserve.models.card import DEFAULT_ALPHA, OpenShare
+from isoserve.models.errors import InputError
+from isoserve.service.inference.execution_providers import Device
+from isoserve.service.inference.images import ImageLimits
+from isoserve.service.observability.log_writer import LogFormat
+from isoserve.service.shadow_config import NamedShadow, shadows_of
 
 ENV_PREFIX = "ISOSERVE_"
 

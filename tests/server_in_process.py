@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import httpx
 import uvicorn
 
-from service.app import Application, create_app
-from service.connections import guarded
-from service.door import ConnectionLimits
-from service.settings import Settings
+from isoserve.service.app import Application, create_app
+from isoserve.service.http.hooks import ConnectionLimits
+from isoserve.service.http.protocol import guarded
+from isoserve.service.settings import Settings
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.engine import load_model, read_model_bytes
+from isoserve.service.inference.model import load_model, read_model_bytes
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "model_repository" / "cifar10" / "1" / "model.onnx"

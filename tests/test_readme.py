@@ -59,7 +59,7 @@ def test_the_answer_shown_is_a_verdict() -> None:
 def test_the_measured_part_is_what_the_benchmarks_wrote() -> None:
     page = runpy.run_path(str(ROOT / "docs" / "readme_measurements.py"))
     assert page["readme"]() == README, "run: python docs/readme_measurements.py"
-    names = ("knowing", "predict_folder", "serving_observability", "serving_overload")
+    names = ("ood_overhead", "predict_folder", "serving_observability", "serving_overload")
     for name in (*names, "serving_throughput"):
         assert (ROOT / "benchmarks" / "results" / f"{name}.json").exists()
     found = json.loads((ROOT / "benchmarks/results/serving_throughput.json").read_text())

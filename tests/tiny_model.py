@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from benchmarks.contract_graph import Constants, contract_model, knowing_nodes
-from models.card import INPUT_NAME, Calibration, DataSummary, InputSpec, ModelCard
+from isoserve.models.card import INPUT_NAME, Calibration, DataSummary, InputSpec, ModelCard
 
 SCALE = 10.0
 CALIBRATION_IMAGES = 200

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from models.card import InputSpec
-from training.checkpoint import Checkpoint
-from training.data import LabelledImages, load_images
-from training.fit import fit
-from training.recipe import Recipe
+from isoserve.models.card import InputSpec
+from isoserve.training.checkpoint import Checkpoint
+from isoserve.training.data import LabelledImages, load_images
+from isoserve.training.recipe import Recipe
+from isoserve.training.trainer import fit
 
 
 def training_images(folder: Path, recipe: Recipe) -> LabelledImages:

@@ -10,9 +10,9 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.checkpoint import Checkpoint
-from training.data import LabelledImages
-from training.recipe import Recipe
+from isoserve.training.checkpoint import Checkpoint
+from isoserve.training.data import LabelledImages
+from isoserve.training.recipe import Recipe
 
 RESIDENT_BYTES = 4 << 30
 """A set up to this size lies on the accelerator as a whole."""

@@ -10,11 +10,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from models.card import InputSpec
-from models.classifier import Classifier
-from models.errors import InputError
-from training.atomic import atomic_path
-from training.recipe import Recipe
+from isoserve.models.card import InputSpec
+from isoserve.models.classifier import Classifier
+from isoserve.models.errors import InputError
+from isoserve.training.atomic import atomic_path
+from isoserve.training.recipe import Recipe
 
 FILE_NAME = "checkpoint.pt"
 

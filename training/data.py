@@ -1,6 +1,6 @@
 """Labelled images: torchvision's data sets by name, or any image folder.
 
-Every image, of whatever source, takes the one path of :mod:`models.preprocessing` to the
+Every image, of whatever source, takes the one path of :mod:`isoserve.models.preprocessing` to the
 network's input, and a set is held as one uint8 array, so that an epoch costs no decoding.
 """
 
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import beta
 
-from models.card import InputSpec
-from models.errors import ImageFileError, InputError
-from models.image_files.folder import SUFFIXES, image_files
-from models.preprocessing import decode_pixels, to_pixels
-from models.torchvision_import import import_torchvision
-from models.words import counted, printable
+from isoserve.models.card import InputSpec
+from isoserve.models.errors import ImageFileError, InputError
+from isoserve.models.image_files.folder import SUFFIXES, image_files
+from isoserve.models.preprocessing import decode_pixels, to_pixels
+from isoserve.models.text import pluralize, printable
+from isoserve.models.torchvision_import import import_torchvision
 
 Split = Literal["train", "test"]
 
@@ -199,7 +199,7 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
     )
     if len(names) < 2:
         raise InputError(
-            f"{folder} holds {counted(len(names), 'class folder')}; "
+            f"{folder} holds {pluralize(len(names), 'class folder')}; "
             "a classifier wants at least two, each a folder of images"
         )
     for name in names:

@@ -1,8 +1,8 @@
 """Images of what the network was never taught: named sets, folders, and noise.
 
-Every image takes the path of :mod:`models.preprocessing`, as in training and serving. How a set
-was compressed and resized before it came here shows in the score as much as what it depicts: hold
-in- and out-of-distribution images to the same history, or say where they differ.
+Every image takes the path of :mod:`isoserve.models.preprocessing`, as in training and serving.
+How a set was compressed and resized before it came here shows in the score as much as what it
+depicts: hold in- and out-of-distribution images to the same history, or say where they differ.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.card import InputSpec
-from models.errors import InputError
-from models.image_files.folder import SUFFIXES
-from models.preprocessing import to_pixels
-from models.words import printable
-from training.data import evenly_spread, list_images, load_images, read_images
+from isoserve.models.card import InputSpec
+from isoserve.models.errors import InputError
+from isoserve.models.image_files.folder import SUFFIXES
+from isoserve.models.preprocessing import to_pixels
+from isoserve.models.text import printable
+from isoserve.training.data import evenly_spread, list_images, load_images, read_images
 
 NOISE_IMAGES = 10_000
 """Images of a noise set where no limit is given; as many as the papers' other sets have."""

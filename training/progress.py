@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from training.recipe import Recipe
+from isoserve.training.recipe import Recipe
 
 
 class Progress:

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from models.card import DEFAULT_ALPHA, DEFAULT_DELTA
-from models.classifier import Classifier, build_classifier
-from models.heads import IsoMax2Head, IsoMaxHead, IsoMaxPlusHead
+from isoserve.models.card import DEFAULT_ALPHA, DEFAULT_DELTA
+from isoserve.models.classifier import Classifier, build_classifier
+from isoserve.models.heads import IsoMax2Head, IsoMaxHead, IsoMaxPlusHead
 
 
 class Recipe(BaseModel):

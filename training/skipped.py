@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import click
 
-from training.data import LabelledImages
-from training.out_distributions import OutDistribution
+from isoserve.training.data import LabelledImages
+from isoserve.training.out_distributions import OutDistribution
 
 
 def _on_stderr(line: str) -> None:
     click.echo(line, err=True)
 
 
-def tell_skipped(
+def report_skipped(
     *sets: LabelledImages | OutDistribution, say: Callable[[str], None] = _on_stderr
 ) -> None:
     """A line for each file or folder of the sets that was left out."""

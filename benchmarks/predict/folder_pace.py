@@ -31,8 +31,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from models.card import INPUT_NAME, OUTPUT_NAMES
-from service.engine import Model, load_model, read_model_bytes
+from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES
+from isoserve.service.inference.model import Model, load_model, read_model_bytes
 
 BATCH = 32
 SAMPLE_SECONDS = 0.1

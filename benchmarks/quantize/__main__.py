@@ -14,10 +14,10 @@ import json
 from pathlib import Path
 
 from benchmarks.serving.report import circumstances
-from training.data import hold_out, load_class_folders
-from training.graph import read_model
-from training.out_distributions import load_out_distributions
-from training.quantize import QuantizeOptions, quantize
+from isoserve.training.data import hold_out, load_class_folders
+from isoserve.training.onnx_graph import read_model
+from isoserve.training.onnx_model.quantize import QuantizeOptions, quantize
+from isoserve.training.out_distributions import load_out_distributions
 
 DEFAULT_MODEL = Path(__file__).parents[2] / "model_repository/cifar10/1/model.onnx"
 

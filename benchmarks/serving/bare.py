@@ -19,10 +19,10 @@ from time import perf_counter
 
 import numpy as np
 
-from models.card import InputSpec
-from models.cores import usable_cores
-from service.engine import Model, load_model
-from service.images import ImageLimits, decode
+from isoserve.models.card import InputSpec
+from isoserve.models.cpu_quota import usable_cores
+from isoserve.service.inference.images import ImageLimits, decode
+from isoserve.service.inference.model import Model, load_model
 
 LIMITS = ImageLimits()
 BATCH = 32

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from benchmarks.contract_graph import Constants, contract_model, knowing_nodes
-from models.card import INPUT_NAME, Calibration, DataSummary, InputSpec, ModelCard
+from benchmarks.contract_graph import Constants, contract_model, ood_nodes
+from isoserve.models.card import INPUT_NAME, Calibration, DataSummary, InputSpec, ModelCard
 
 SIDE = 32
 CLASSES = 10
@@ -63,7 +63,7 @@ def write_network(path: Path, width: int, seed: int = 0) -> Path:
         last = f"x{number}"
     nodes += [
         node("ReduceMean", [last, "axes_image"], ["features"], keepdims=0),
-        *knowing_nodes(prototypes, 10.0, calibration, constants),
+        *ood_nodes(prototypes, 10.0, calibration, constants),
         node("Identity", ["p_value"], ["class_p_value"]),
     ]
     parameters = sum(value.size for name, value in constants.items() if name[0] in "wb")

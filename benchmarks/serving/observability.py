@@ -3,7 +3,7 @@
     python -m benchmarks.serving.observability --model model_repository/cifar10/1/model.onnx
 
 Three servers run side by side: as it is by default (metrics), as the container runs it (metrics
-and a line of JSON a request, into a file), and with nothing counted or told (``unobserved``).
+and a line of JSON a request, into a file), and with nothing counted or told (``without_metrics``).
 Each round drives every one of them at every number of connections, backwards in every other round,
 and the ratios are taken within the round. Writes ``serving_observability.json`` and ``.md``; with
 ``--more`` the rounds of an earlier run stay.
@@ -31,7 +31,7 @@ MOST_LOST = 0.03
 CONNECTIONS = (8, 64)
 # Whatever the machine does meanwhile, none is answered 429.
 FLAGS = (*ISOSERVE.flags, "--queue-seconds", "30")
-OFF = Candidate("off", "benchmarks.serving.unobserved", ISOSERVE.path, FLAGS)
+OFF = Candidate("off", "benchmarks.serving.without_metrics", ISOSERVE.path, FLAGS)
 METRICS = Candidate("metrics", ISOSERVE.module, ISOSERVE.path, FLAGS)
 ALL = Candidate(
     "metrics and log",

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from models.cores import usable_cores
+from isoserve.models.cpu_quota import usable_cores
 
 RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = (

@@ -20,7 +20,7 @@ from typing import IO
 import httpx
 
 from benchmarks.serving.load import Post
-from models.cores import usable_cores
+from isoserve.models.cpu_quota import usable_cores
 
 START_SECONDS = 40
 

@@ -31,14 +31,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from live_prometheus import Haste, LivePrometheus
+from live_prometheus import LivePrometheus, SpeedUp
 from pictures import Answers, dashboard_picture
 
 log = logging.getLogger("draw_dashboards")
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-HASTE = Haste("1s", {"5m": "20s", "30m": "2m", "6h": "24m"}, "28s")
+HASTE = SpeedUp("1s", {"5m": "20s", "30m": "2m", "6h": "24m"}, "28s")
 POINTS = 240
 RATE_SECONDS = 10
 
@@ -96,7 +96,7 @@ def answers(
     return found
 
 
-def filled(expression: str, haste: Haste) -> str:
+def filled(expression: str, haste: SpeedUp) -> str:
     """A panel's expression: variables set to everything, windows as short as those of the rules."""
     expression = expression.replace("$__rate_interval", f"{RATE_SECONDS}s")
     return haste.rules(re.sub(r"\$(job|model|version)", ".+", expression))

@@ -23,7 +23,7 @@ READY_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Haste:
+class SpeedUp:
     """How much quicker than in earnest everything is.
 
     ``interval`` is that of scrapes and of every group of rules; ``windows`` says which window of a
@@ -45,7 +45,7 @@ class Haste:
 class LivePrometheus:
     """A ``prometheus`` as a context, asked over HTTP; raises ``RuntimeError`` on a refusal."""
 
-    def __init__(self, folder: Path, target: str, haste: Haste) -> None:
+    def __init__(self, folder: Path, target: str, haste: SpeedUp) -> None:
         self.folder, self.target, self.haste = folder, target, haste
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

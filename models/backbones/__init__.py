@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from models.backbones.densenet import DenseNet
-from models.backbones.resnet import ResNet, ResNet9
-from models.torchvision_import import import_torchvision
+from isoserve.models.backbones.densenet import DenseNet
+from isoserve.models.backbones.resnet import ResNet, ResNet9
+from isoserve.models.torchvision_import import import_torchvision
 
 SMALL: dict[str, Callable[[], nn.Module]] = {
     "resnet9_32": ResNet9,

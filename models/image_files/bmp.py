@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.errors import TruncatedImageError
+from isoserve.models.errors import TruncatedImageError
 
 MAGIC = b"BM"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.errors import ImageFileError, TruncatedImageError
+from isoserve.models.errors import ImageFileError, TruncatedImageError
 
 MAGIC = (b"GIF87a", b"GIF89a")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
-from models.errors import ImageFileError, ImageFormatError
-from models.image_files import bmp, gif, jpeg, png, webp
+from isoserve.models.errors import ImageFileError, ImageFormatError
+from isoserve.models.image_files import bmp, gif, jpeg, png, webp
 
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP"]
 

@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from models.errors import ImageFileError, TruncatedImageError
-from models.image_files.exif import UPRIGHT, read_orientation
+from isoserve.models.errors import ImageFileError, TruncatedImageError
+from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 

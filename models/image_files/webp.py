@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.errors import ImageFileError, TruncatedImageError
-from models.image_files.exif import UPRIGHT, read_orientation
+from isoserve.models.errors import ImageFileError, TruncatedImageError
+from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 
 _MAX_CHUNKS = 10_000
 _HAS_EXIF = 0x08

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.card import OUTPUT_NAMES
-from service.engine import Model, Outputs
-from service.inference_protocol.metadata import IS_OOD, OUTPUTS
-from service.inference_protocol.requests import InferenceRequest
-from service.inference_protocol.tensors import LENGTH
-from service.verdicts import as_json, is_ood
+from isoserve.models.card import OUTPUT_NAMES
+from isoserve.service.inference.model import Model, Outputs
+from isoserve.service.inference.verdicts import as_json, is_ood
+from isoserve.service.inference_protocol.metadata import IS_OOD, OUTPUTS
+from isoserve.service.inference_protocol.requests import InferenceRequest
+from isoserve.service.inference_protocol.tensors import LENGTH
 
 Row = tuple[Outputs, int]
 """A batch's outputs, and which of its rows is the image's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from service.problems import Problem
+from isoserve.service.errors import Problem
 
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
 """zlib's name for each format."""

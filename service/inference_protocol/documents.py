@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.card import INPUT_NAME, OpenShare
+from isoserve.models.card import INPUT_NAME, OpenShare
 
 Size = Annotated[int, Field(ge=0)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from service.problems import Problem
+from isoserve.service.errors import Problem
 
 PREFIX = "/v2"
 CONTENT_TYPE = "application/json"

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from models.card import INPUT_NAME, OUTPUT_NAMES
-from service.engine import Model
-from service.versions import ModelRecord, State
+from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES
+from isoserve.service.inference.model import Model
+from isoserve.service.repository.versions import ModelRecord, State
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data", "model_repository")

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.inference_protocol import documents
+from isoserve.service.inference_protocol import documents
 
 SCHEMAS = "#/components/schemas/"
 INDEX_SCHEMA = {"type": "array", "items": {"$ref": f"{SCHEMAS}{documents.IndexEntry.__name__}"}}

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from models.card import InputSpec
-from service.engine import Pixels
-from service.inference_protocol.metadata import OUTPUTS
-from service.inference_protocol.tensors import Tensor, bad_tensor, check_shape, images_of
-from service.problems import Problem
+from isoserve.models.card import InputSpec
+from isoserve.service.errors import Problem
+from isoserve.service.inference.model import Pixels
+from isoserve.service.inference_protocol.metadata import OUTPUTS
+from isoserve.service.inference_protocol.tensors import Tensor, bad_tensor, check_shape, images_of
 
 SPARE_VALUES = 4096
 """JSON values a request may have beyond its pixels."""

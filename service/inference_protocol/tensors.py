@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from models.card import INPUT_NAME, InputSpec
-from models.words import counted
-from service.engine import Pixels
-from service.problems import Problem
+from isoserve.models.card import INPUT_NAME, InputSpec
+from isoserve.models.text import pluralize
+from isoserve.service.errors import Problem
+from isoserve.service.inference.model import Pixels
 
 MOST_DIMENSIONS = 8
 LENGTH = struct.Struct("<I")
@@ -95,7 +95,7 @@ def _check_images(tensor: Tensor, most: int, image: tuple[int, ...]) -> None:
     if tensor.shape[0] == 0:
         raise bad_tensor(tensor.name, "it holds no image")
     if tensor.shape[0] > most:
-        raise Problem(413, "too_many_images", f"at most {counted(most, 'image')} a request")
+        raise Problem(413, "too_many_images", f"at most {pluralize(most, 'image')} a request")
 
 
 def _octets(tensor: Tensor) -> bytes | memoryview:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.errors import InputError
+from isoserve.models.errors import InputError
 
 if TYPE_CHECKING:
-    from service.metrics import Metrics
-    from service.repository import Repository
-    from service.review.queue import ReviewQueue
-    from service.review.store import ReviewStore
-    from service.settings import Settings
+    from isoserve.service.observability.metrics import Metrics
+    from isoserve.service.repository.repository import Repository
+    from isoserve.service.review.queue import ReviewQueue
+    from isoserve.service.review.store import ReviewStore
+    from isoserve.service.settings import Settings
 
 
 def open_store(url: str) -> ReviewStore:
@@ -25,7 +25,7 @@ def open_store(url: str) -> ReviewStore:
         InputError: the URL names none that can be opened, or SQLAlchemy is not installed.
     """
     try:
-        from service.review.store import ReviewStore
+        from isoserve.service.review.store import ReviewStore
     except ModuleNotFoundError as error:
         raise InputError(
             f"the review queue needs {error.name}: pip install 'isoserve[review]'"
@@ -42,6 +42,6 @@ def open_review(settings: Settings, repository: Repository, metrics: Metrics) ->
     if not settings.review_database or settings.review_token_file is None:
         return None
     store = open_store(settings.review_database)
-    from service.review.queue import ReviewQueue
+    from isoserve.service.review.queue import ReviewQueue
 
     return ReviewQueue(store, settings, repository, metrics)

@@ -7,10 +7,10 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from models.errors import InputError
-from models.image_files.folder import image_files
-from models.image_files.header import read_header
-from service.review.store import ReviewStore
+from isoserve.models.errors import InputError
+from isoserve.models.image_files.folder import image_files
+from isoserve.models.image_files.header import read_header
+from isoserve.service.review.store import ReviewStore
 
 
 def export_images(store: ReviewStore, target: Path, base: Path | None = None) -> Counter[str]:

@@ -22,10 +22,10 @@ import numpy as np
 from PIL import Image
 from prometheus_client import Counter
 
-from models.words import counted
-from service.engine import Outputs, Pixels
-from service.job import Job
-from service.review.store import Bounds, KeptImage, Unwritable
+from isoserve.models.text import pluralize
+from isoserve.service.batching.job import Job
+from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.review.store import Bounds, KeptImage, Unwritable
 
 log = logging.getLogger("isoserve.review")
 
@@ -165,7 +165,7 @@ class Keeper:
             try:
                 kept = self._store.keep([_kept(chosen) for chosen in batch])
             except Unwritable as error:
-                log.error("not kept: %s: %s", counted(len(batch), "image"), error)
+                log.error("not kept: %s: %s", pluralize(len(batch), "image"), error)
                 self._outcomes.labels("lost").inc(len(batch))
             else:
                 self._outcomes.labels("kept").inc(kept)
@@ -173,11 +173,11 @@ class Keeper:
             lost = self._done(batch)
             if lost:
                 log.warning(
-                    "the review database writes again; not kept: %s", counted(lost, "image")
+                    "the review database writes again; not kept: %s", pluralize(lost, "image")
                 )
         gone = self._store.prune(self._policy.bounds)
         if gone:
-            log.info("past the review queue's bounds, deleted: %s", counted(gone, "image"))
+            log.info("past the review queue's bounds, deleted: %s", pluralize(gone, "image"))
 
     def _done(self, batch: list[_Chosen]) -> int:
         """Take the batch off the queue; how many were turned away since the last one."""

@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from models.errors import InputError
+from isoserve.models.errors import InputError
 
 log = logging.getLogger("isoserve.review")
 

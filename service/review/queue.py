@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.metrics import Metrics
-from service.repository import Repository
-from service.review.keeper import Keeper, Policy
-from service.review.routes import review_routes
-from service.review.store import Bounds, ReviewStore
-from service.settings import Settings
-from service.tokens import Tokens
+from isoserve.service.auth import Tokens
+from isoserve.service.observability.metrics import Metrics
+from isoserve.service.repository.repository import Repository
+from isoserve.service.review.keeper import Keeper, Policy
+from isoserve.service.review.routes import review_routes
+from isoserve.service.review.store import Bounds, ReviewStore
+from isoserve.service.settings import Settings
 
 
 class ReviewQueue:

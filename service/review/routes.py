@@ -21,13 +21,13 @@ from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Message
 
-from service.body import BodyLimits, read_body
-from service.problems import Problem
-from service.repository import Repository
-from service.review.store import Filter, Mark, ReviewStore
-from service.routes.pages import PAGE_HEADERS
-from service.schemas import ProblemDocument
-from service.tokens import Tokens
+from isoserve.service.auth import Tokens
+from isoserve.service.errors import Problem
+from isoserve.service.http.body import BodyLimits, read_body
+from isoserve.service.http.routes.pages import PAGE_HEADERS
+from isoserve.service.http.schemas import ProblemDocument
+from isoserve.service.repository.repository import Repository
+from isoserve.service.review.store import Filter, Mark, ReviewStore
 
 log = logging.getLogger("isoserve.review")
 

@@ -42,8 +42,8 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
-from models.errors import InputError
-from service.review.private_file import PrivateFile
+from isoserve.models.errors import InputError
+from isoserve.service.review.private_file import PrivateFile
 
 Mark = Literal["known_class", "new_class", "junk"]
 """What a person says an image is: of a class the model has, of one it should learn, of none."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.serving.images import everyday, hostile
-from models.card import InputSpec
-from service.images import ImageLimits, InvalidImage, check_header, decode
+from isoserve.models.card import InputSpec
+from isoserve.service.inference.images import ImageLimits, InvalidImage, check_header, decode
 
 SPEC = InputSpec(height=32, width=32)
 LIMITS = ImageLimits()

@@ -15,7 +15,7 @@ import yaml
 from deploy_tools import DEPLOY, ROOT, rules
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import Metrics
+from isoserve.service.observability.metrics import Metrics
 
 GRAFANA = DEPLOY / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))

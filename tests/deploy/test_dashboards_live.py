@@ -78,7 +78,7 @@ def scraped(
     write_tiny_model(folder / "models" / "tiny" / "1" / "model.onnx", MODEL)
     server = start_server(folder / "models", "--shadow", scripts.shadows(folder / "models"))
     target = server.url.removeprefix("http://")
-    prometheus = scripts.LivePrometheus(folder, target, scripts.Haste())
+    prometheus = scripts.LivePrometheus(folder, target, scripts.SpeedUp())
     scripts.yesterday(prometheus, server.url)
     with prometheus:
         running = Scraped(server, prometheus, time.time())

@@ -13,10 +13,10 @@ import pytest
 from docs_pages import DOCS, ROOT, blocks, links, pages
 
 from isoserve.cli import COMMANDS
-from isoserve.options import flag
-from service.app import create_app
-from service.problems import Problem
-from service.settings import ENV_PREFIX, Settings
+from isoserve.commands.options import flag
+from isoserve.service.app import create_app
+from isoserve.service.errors import Problem
+from isoserve.service.settings import ENV_PREFIX, Settings
 
 PAGES = pages()
 
@@ -76,7 +76,7 @@ def test_every_query_parameter_of_predict_is_documented() -> None:
 
 
 def test_every_reason_of_an_image_that_is_refused_is_documented() -> None:
-    from service.images import Reason
+    from isoserve.service.inference.images import Reason
 
     text = (DOCS / "http.md").read_text()
     for reason in [*Reason, "queue_full", "no_such_model", "bad_parameter"]:

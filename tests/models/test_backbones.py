@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.backbones import build_backbone
-from models.classifier import build_classifier
+from isoserve.models.backbones import build_backbone
+from isoserve.models.classifier import build_classifier
 
 
 def _weights(module: torch.nn.Module) -> int:

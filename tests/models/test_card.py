@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.card import CARD_KEY, CardError, ModelCard, read_card
+from isoserve.models.card import CARD_KEY, CardError, ModelCard, read_card
 
 
 def _fields() -> dict[str, Any]:

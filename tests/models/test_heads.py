@@ -5,8 +5,15 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from models.heads import HEADS, IsoMax2Head, IsoMaxHead, Logits, SoftMaxHead, prototype_distances
-from models.scores import entropic_score
+from isoserve.models.heads import (
+    HEADS,
+    IsoMax2Head,
+    IsoMaxHead,
+    Logits,
+    SoftMaxHead,
+    prototype_distances,
+)
+from isoserve.models.scores import entropic_score
 
 FEATURES, CLASSES, BATCH = 12, 5, 7
 

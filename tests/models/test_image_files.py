@@ -22,10 +22,10 @@ from image_bytes import (
 )
 from PIL import Image
 
-from models.errors import ImageFileError, ImageFormatError, TruncatedImageError
-from models.image_files import gif, jpeg, png, webp
-from models.image_files.exif import read_orientation
-from models.image_files.header import FORMATS, read_header
+from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedImageError
+from isoserve.models.image_files import gif, jpeg, png, webp
+from isoserve.models.image_files.exif import read_orientation
+from isoserve.models.image_files.header import FORMATS, read_header
 
 ADAM7 = (
     "16462646",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from isoserve.image_paths import find_images
-from models.image_files.folder import SUFFIXES, image_files
-from models.image_files.header import FORMATS
+from isoserve.commands.image_paths import find_images
+from isoserve.models.image_files.folder import SUFFIXES, image_files
+from isoserve.models.image_files.header import FORMATS
 
 
 def test_the_endings_are_those_that_pillow_has_for_our_formats() -> None:
@@ -23,8 +23,8 @@ def test_the_endings_are_those_that_pillow_has_for_our_formats() -> None:
 
 def test_training_and_predicting_find_the_same_files(tmp_path: Path) -> None:
     pytest.importorskip("scipy", reason="the train extra is missing")
-    from models.card import InputSpec
-    from training.data import load_class_folders
+    from isoserve.models.card import InputSpec
+    from isoserve.training.data import load_class_folders
 
     for name in ("a/1.jfif", "a/2.apng", "a/deeper/3.JPE", "b/1.png", "b/.hidden.png", "b/x.tiff"):
         path = tmp_path / name

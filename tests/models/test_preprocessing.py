@@ -11,9 +11,9 @@ from image_bytes import encode, exif, opened, png_header, png_of
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.card import InputSpec
-from models.errors import ImageFileError
-from models.preprocessing import decode_pixels, to_pixels
+from isoserve.models.card import InputSpec
+from isoserve.models.errors import ImageFileError
+from isoserve.models.preprocessing import decode_pixels, to_pixels
 
 Pixels = NDArray[np.uint8]
 

@@ -3,7 +3,7 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from models.scores import entropic_score, maximum_probability
+from isoserve.models.scores import entropic_score, maximum_probability
 
 
 def test_the_entropic_score_is_minus_the_entropy() -> None:

@@ -16,15 +16,15 @@ from running_server import RunningServer, StartServer
 from tiny_model import CALIBRATION_IMAGES as CALIBRATION
 from tiny_model import TinyModel, write_tiny_model
 
-from service.app import create_app
-from service.settings import Settings
+from isoserve.service.app import create_app
+from isoserve.service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_service_imports_neither_torch_nor_onnx_nor_training() -> None:
     script = (
-        "import sys, service.app, service.cli\n"
+        "import sys, isoserve.service.app, isoserve.commands.serve\n"
         "print(*sorted({'torch', 'onnx', 'training', 'scipy', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -25,14 +25,14 @@ from image_bytes import encode
 from server_in_process import served
 from tiny_model import write_tiny_model
 
-from service.admission import Admission
-from service.app import Application
-from service.engine import Pixels
-from service.inference_protocol.messages import MESSAGES, SERVICE
-from service.inference_protocol.tensors import LENGTH
-from service.job import WATCH_AFTER_SECONDS, Job
-from service.request_record import RequestRecord
-from service.settings import Settings
+from isoserve.service.app import Application
+from isoserve.service.batching.admission import Admission
+from isoserve.service.batching.job import WATCH_AFTER_SECONDS, Job
+from isoserve.service.inference.model import Pixels
+from isoserve.service.inference_protocol.messages import MESSAGES, SERVICE
+from isoserve.service.inference_protocol.tensors import LENGTH
+from isoserve.service.observability.request_record import RequestRecord
+from isoserve.service.settings import Settings
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 WHOLE = encode("JPEG", PIXELS)
@@ -154,7 +154,7 @@ def test_nor_does_one_that_the_queue_does_not_take(
     at_the_door: bool,
 ) -> None:
     if not at_the_door:
-        monkeypatch.setattr("service.app._OF_QUEUE", {})
+        monkeypatch.setattr("isoserve.service.app._OF_QUEUE", {})
     monkeypatch.setattr(Admission, "limit_met", lambda *_: "images")
     ask(client, 429, path, request_)
 

@@ -17,8 +17,8 @@ from tiny_model import TinyModel, reference, write_tiny_model
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
-from models.card import OUTPUT_NAMES
-from service.inference_protocol.messages import MESSAGES, SERVICE
+from isoserve.models.card import OUTPUT_NAMES
+from isoserve.service.inference_protocol.messages import MESSAGES, SERVICE
 
 TOKEN = "a-token-of-twenty-two!"
 

@@ -16,10 +16,10 @@ from image_bytes import colour
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
-from isoserve.options import flag
-from models.errors import InputError
-from service.cli import serve
-from service.settings import Settings, read_settings
+from isoserve.commands.options import flag
+from isoserve.commands.serve import serve
+from isoserve.models.errors import InputError
+from isoserve.service.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[2]
 

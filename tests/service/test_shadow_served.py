@@ -22,9 +22,9 @@ from server_in_process import served
 from tiny_model import TinyModel, reference, tiny_model, write_tiny_model
 
 from isoserve import Client
-from service.engine import Outputs, Pixels
-from service.settings import Settings
-from service.shadow import REJECTED, WAITING_IMAGES
+from isoserve.service.batching.shadow_runner import REJECTED, WAITING_IMAGES
+from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.settings import Settings
 
 ALPHA = 0.05
 LIVE = TinyModel()
@@ -197,7 +197,7 @@ def test_a_shadow_that_stands_still_holds_up_no_answer_and_loses_none(
             assert go.wait(60)
             return run(slot, pixels)
 
-        def counted() -> dict[str, Any]:
+        def pluralize() -> dict[str, Any]:
             versions = client.get("/v1/models/m").json()["versions"]
             return cast("dict[str, Any]", versions[0]["comparison"])
 
@@ -211,18 +211,18 @@ def test_a_shadow_that_stands_still_holds_up_no_answer_and_loses_none(
                 assert answer["version"] == 1
                 assert [each["prediction"]["label"] for each in answer["results"]] == labels
             assert not go.is_set()
-            assert counted()["images"] == 0
+            assert pluralize()["images"] == 0
             dropped = {"full": len(images) - more, "input": 0, "gone": 0}
-            assert counted()["dropped"] == dropped
+            assert pluralize()["dropped"] == dropped
             lost = 'isoserve_shadow_dropped_total{model="m",reason="full",shadow_version="2"}'
             assert f"{lost} {dropped['full']}.0" in client.get("/metrics").text
         finally:
             go.set()
         deadline = time.monotonic() + 30
-        while counted()["images"] < asked - dropped["full"] and time.monotonic() < deadline:
+        while pluralize()["images"] < asked - dropped["full"] and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert counted()["images"] == asked - dropped["full"] == 1 + WAITING_IMAGES
-        assert counted()["dropped"] == dropped
+        assert pluralize()["images"] == asked - dropped["full"] == 1 + WAITING_IMAGES
+        assert pluralize()["dropped"] == dropped
 
 
 def test_a_named_shadow_that_is_not_there_is_told_of_once_until_it_has_appeared(

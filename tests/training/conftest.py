@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from isoserve.cli import cli
-from training.recipe import Recipe
+from isoserve.training.recipe import Recipe
 
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 

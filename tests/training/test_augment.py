@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from training.augment import crop_and_flip
+from isoserve.training.augment import crop_and_flip
 
 
 def _images() -> torch.Tensor:

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from isoserve.cli import cli
-from models.errors import InputError
-from training.checkpoint import Checkpoint
-from training.graph import read_model
-from training.recipe import Recipe
+from isoserve.models.errors import InputError
+from isoserve.training.checkpoint import Checkpoint
+from isoserve.training.onnx_graph import read_model
+from isoserve.training.recipe import Recipe
 
 
 def _isoserve(*words: object) -> Result:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from training.checkpoint import Checkpoint
-from training.data import LabelledImages
-from training.fit import fit, make_optimizer
-from training.recipe import Recipe
-from training.trained_network import TrainedNetwork
+from isoserve.training.baselines.frozen_network import TrainedNetwork
+from isoserve.training.checkpoint import Checkpoint
+from isoserve.training.data import LabelledImages
+from isoserve.training.recipe import Recipe
+from isoserve.training.trainer import fit, make_optimizer
 
 RNG = np.random.default_rng(8)
 

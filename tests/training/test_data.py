@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from scipy.stats import beta
 
-from models.card import InputSpec
-from models.errors import InputError
-from models.preprocessing import to_pixels
-from training.data import (
+from isoserve.models.card import InputSpec
+from isoserve.models.errors import InputError
+from isoserve.models.preprocessing import to_pixels
+from isoserve.training.data import (
     held_out_count,
     hold_out,
     load_class_folders,
@@ -111,7 +111,7 @@ def test_a_part_of_a_large_set_lies_on_disk_too(
     images = load_images(str(colours), "test", SPEC, Path("unused"))
     chosen = np.array([80, 3, 41])
     expected = images.pixels[chosen]
-    monkeypatch.setattr("training.data._IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("isoserve.training.data._IN_MEMORY_BYTES", 1000)
     few = images.take(chosen)
     assert isinstance(few.pixels, np.memmap)
     np.testing.assert_array_equal(few.pixels, expected)

@@ -10,11 +10,11 @@ import scipy.io
 from PIL import Image
 from scipy import stats
 
-import training.data
-from models.card import InputSpec
-from models.errors import InputError
-from models.preprocessing import to_pixels
-from training.out_distributions import load_out_distribution, load_out_distributions
+import isoserve.training.data
+from isoserve.models.card import InputSpec
+from isoserve.models.errors import InputError
+from isoserve.models.preprocessing import to_pixels
+from isoserve.training.out_distributions import load_out_distribution, load_out_distributions
 
 SPEC = InputSpec(height=16, width=16)
 RNG = np.random.default_rng(5)
@@ -116,7 +116,7 @@ def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_torchvisions_svhn_gives_its_test_split(tmp_path: Path, monkeypatch) -> None:
     pixels = RNG.integers(0, 256, (32, 32, 3, 6), dtype=np.uint8)
     scipy.io.savemat(tmp_path / "test_32x32.mat", {"X": pixels, "y": np.arange(1, 7)[:, None]})
-    datasets = training.data.import_torchvision("torchvision.datasets")
+    datasets = isoserve.training.data.import_torchvision("torchvision.datasets")
     # Torchvision knows its own file by checksum.
     monkeypatch.setattr(datasets.SVHN, "_check_integrity", lambda _: True)
     spec = InputSpec(height=32, width=32)

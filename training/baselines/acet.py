@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.heads import Logits
+from isoserve.models.heads import Logits
 
 RADIUS = 0.3
 """Of the L-infinity ball around the noise, in [0, 1] units."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.trained_network import Pixels, TrainedNetwork
+from isoserve.training.baselines.frozen_network import Pixels, TrainedNetwork
 
 STEP = 0.05
 """In [0, 1] units; what Lee et al. (2018) use for FGSM on CIFAR and SVHN."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.heads import SoftMaxHead
-from models.torchvision_import import import_torchvision
+from isoserve.models.heads import SoftMaxHead
+from isoserve.models.torchvision_import import import_torchvision
 
 import_torchvision()
 from pytorch_ood.detector import KNN, EnergyBased, ViM  # noqa: E402

@@ -20,11 +20,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from models.backbones.densenet import DenseNet
-from models.backbones.resnet import BasicBlock, ResNet, ResNet9
-from models.errors import InputError
-from training.metrics import ood_metrics
-from training.trained_network import Pixels, TrainedNetwork
+from isoserve.models.backbones.densenet import DenseNet
+from isoserve.models.backbones.resnet import BasicBlock, ResNet, ResNet9
+from isoserve.models.errors import InputError
+from isoserve.training.baselines.frozen_network import Pixels, TrainedNetwork
+from isoserve.training.evaluation.metrics import ood_metrics
 
 STEPS = (0.0, 0.01, 0.005, 0.002, 0.0014, 0.001, 0.0005)
 
@@ -137,7 +137,7 @@ def fit_mahalanobis(
 def fit_gaussians(
     network: TrainedNetwork, pixels: Pixels, labels: NDArray[np.int64]
 ) -> list[LayerGaussian]:
-    """One Gaussian family a layer, from training images and their labels."""
+    """One Gaussian family a layer, from isoserve.training images and their labels."""
     parts: list[list[Tensor]] = []
     with torch.no_grad(), _recorded(network) as outputs:
         for images in network.batches(pixels):

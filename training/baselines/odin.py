@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.scores import maximum_probability
-from models.torchvision_import import import_torchvision
-from training.metrics import ood_metrics
-from training.trained_network import Pixels, TrainedNetwork
+from isoserve.models.scores import maximum_probability
+from isoserve.models.torchvision_import import import_torchvision
+from isoserve.training.baselines.frozen_network import Pixels, TrainedNetwork
+from isoserve.training.evaluation.metrics import ood_metrics
 
 import_torchvision()
 from pytorch_ood.detector.odin import odin_preprocessing  # noqa: E402

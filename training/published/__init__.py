@@ -1,1 +1,4 @@
-"""The papers' printed numbers as CSV, in percent; read by :mod:`training.reproduce.published`."""
+"""The papers' printed numbers as CSV, in percent.
+
+:mod:`isoserve.training.reproduce.published` reads them.
+"""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 
-from training.recipe import Recipe
-from training.reproduce.document import Heading, Paragraph, Part, Table
-from training.reproduce.plan import LOSS_NAMES, ablation_name
-from training.reproduce.results import METRICS, Results
-from training.reproduce.systems import SYSTEMS
-from training.reproduce.tables import natural_means, natural_means_by_seed
+from isoserve.training.recipe import Recipe
+from isoserve.training.reproduce.document import Heading, Paragraph, Part, Table
+from isoserve.training.reproduce.plan import LOSS_NAMES, ablation_name
+from isoserve.training.reproduce.results import METRICS, Results
+from isoserve.training.reproduce.systems import SYSTEMS
+from isoserve.training.reproduce.tables import natural_means, natural_means_by_seed
 
 OURS = "IsoMax2/ES"
 CHEAP = ("SoftMax/MPS", "SoftMax/ES", "IsoMax/ES", "IsoMax2/MPS", "IsoMax+/MDS", "Energy")

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.checkpoint import Checkpoint
-from training.data import LabelledImages, evenly_spread
-from training.fit import split
-from training.out_distributions import OutDistribution
-from training.reproduce.plan import Training
-from training.reproduce.scale import Scale
-from training.reproduce.store import Arrays, Store, digest
-from training.reproduce.systems import Fitted, System, TuningData
-from training.trained_network import Pixels, TrainedNetwork
+from isoserve.training.baselines.frozen_network import Pixels, TrainedNetwork
+from isoserve.training.checkpoint import Checkpoint
+from isoserve.training.data import LabelledImages, evenly_spread
+from isoserve.training.out_distributions import OutDistribution
+from isoserve.training.reproduce.plan import Training
+from isoserve.training.reproduce.scale import Scale
+from isoserve.training.reproduce.store import Arrays, Store, digest
+from isoserve.training.reproduce.systems import Fitted, System, TuningData
+from isoserve.training.trainer import split
 
 
 @dataclass(frozen=True)

@@ -15,26 +15,31 @@ from dataclasses import dataclass
 import numpy as np
 from lightning_fabric import Fabric
 
-from models.backbones import build_backbone
-from models.card import InputSpec
-from training.checkpoint import FILE_NAME
-from training.data import LabelledImages
-from training.fit import fit
-from training.fooling import evolve
-from training.reproduce.evaluation import Evaluation, ImageSet
-from training.reproduce.material import (
+from isoserve.models.backbones import build_backbone
+from isoserve.models.card import InputSpec
+from isoserve.training.baselines.fooling import evolve
+from isoserve.training.checkpoint import FILE_NAME
+from isoserve.training.data import LabelledImages
+from isoserve.training.reproduce.datasets import (
     FOOLING,
     InDistribution,
     Sources,
     load_in_distribution,
     load_out_distributions,
 )
-from training.reproduce.pace import Pace
-from training.reproduce.plan import Training, all_trainings, first_of_each_class, fooling_target
-from training.reproduce.scale import Scale
-from training.reproduce.store import Arrays, Store, digest
-from training.reproduce.systems import SYSTEMS, System
-from training.skipped import tell_skipped
+from isoserve.training.reproduce.eta import EtaEstimator
+from isoserve.training.reproduce.evaluation import Evaluation, ImageSet
+from isoserve.training.reproduce.plan import (
+    Training,
+    all_trainings,
+    first_of_each_class,
+    fooling_target,
+)
+from isoserve.training.reproduce.scale import Scale
+from isoserve.training.reproduce.store import Arrays, Store, digest
+from isoserve.training.reproduce.systems import SYSTEMS, System
+from isoserve.training.skipped import report_skipped
+from isoserve.training.trainer import fit
 
 _WAIT_SECONDS = 2.0
 """Between two looks at what another process is doing."""
@@ -67,11 +72,11 @@ class Grid:
             outs = load_out_distributions(scale, name, self.spec, sources)
             self.out_sets[name] = [ImageSet.of(out) for out in outs]
             known = self.data[name]
-            tell_skipped(known.train, known.test, *outs, say=say)
+            report_skipped(known.train, known.test, *outs, say=say)
         self._keys: dict[Training, str] = {}
         self._subsets: dict[tuple[str, int | None], tuple[LabelledImages, str]] = {}
         self.trainings = all_trainings(scale)
-        self.pace = Pace(self._work(), say)
+        self.pace = EtaEstimator(self._work(), say)
         self.fooled: list[dict[str, object]] = []
 
     def train(self, fabric: Fabric) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from models.heads import IsoMax2Head
-from training.metrics import ood_metrics
-from training.reproduce.grid import Cell, Grid
-from training.reproduce.plan import LOSS_NAMES, Training, ablation_name
-from training.reproduce.results import METRICS, Record, Results
+from isoserve.models.heads import IsoMax2Head
+from isoserve.training.evaluation.metrics import ood_metrics
+from isoserve.training.reproduce.grid import Cell, Grid
+from isoserve.training.reproduce.plan import LOSS_NAMES, Training, ablation_name
+from isoserve.training.reproduce.results import METRICS, Record, Results
 
 
 def measure(grid: Grid, cells: list[Cell]) -> Results:

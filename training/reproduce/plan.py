@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from training.data import LabelledImages
-from training.recipe import Recipe
-from training.reproduce.scale import FOOLING_SEED, STUDIES, Scale
+from isoserve.training.data import LabelledImages
+from isoserve.training.recipe import Recipe
+from isoserve.training.reproduce.scale import FOOLING_SEED, STUDIES, Scale
 
 MAIN_LOSSES = ("softmax", "isomax", "isomax2")
 """Trained with every seed; IsoMax+, like ACET, with the first alone."""

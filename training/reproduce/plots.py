@@ -11,11 +11,17 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from training.figures import COLOURS, draw_histogram, legend_label, new_figure, save_figure
-from training.reproduce.grid import Cell
-from training.reproduce.material import UNNATURAL
-from training.reproduce.plan import LOSS_NAMES
-from training.reproduce.results import Results
+from isoserve.training.evaluation.figures import (
+    COLOURS,
+    draw_histogram,
+    legend_label,
+    new_figure,
+    save_figure,
+)
+from isoserve.training.reproduce.datasets import UNNATURAL
+from isoserve.training.reproduce.grid import Cell
+from isoserve.training.reproduce.plan import LOSS_NAMES
+from isoserve.training.reproduce.results import Results
 
 CAPTIONS: dict[str, str] = {
     "isomax2_figure1": "Loss and mean entropy of the OOD probabilities over the epochs "

@@ -57,7 +57,7 @@ class Published:
 
 def read_published(table: str) -> list[Published]:
     """The cells of one of :data:`TABLES`, in the paper's order."""
-    text = resources.files("training.published").joinpath(TABLES[table]).read_text("utf-8")
+    text = resources.files("isoserve.training.published").joinpath(TABLES[table]).read_text("utf-8")
     return [
         Published(
             table=table,

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from models.words import counted
-from training.atomic import atomic_path
-from training.reproduce.comparisons import advantage, means, settings
-from training.reproduce.document import (
+from isoserve.models.text import pluralize
+from isoserve.training.atomic import atomic_path
+from isoserve.training.reproduce.comparisons import advantage, means, settings
+from isoserve.training.reproduce.document import (
     Heading,
     Paragraph,
     Part,
@@ -20,13 +20,13 @@ from training.reproduce.document import (
     to_html,
     to_markdown,
 )
-from training.reproduce.plots import CAPTIONS
-from training.reproduce.published import TITLES
-from training.reproduce.results import Results
-from training.reproduce.scale import Scale
-from training.reproduce.speed import BATCH, ROUNDS, Cost
-from training.reproduce.systems import SYSTEMS
-from training.reproduce.tables import Row, all_tables
+from isoserve.training.reproduce.plots import CAPTIONS
+from isoserve.training.reproduce.published import TITLES
+from isoserve.training.reproduce.results import Results
+from isoserve.training.reproduce.scale import Scale
+from isoserve.training.reproduce.speed import BATCH, ROUNDS, Cost
+from isoserve.training.reproduce.systems import SYSTEMS
+from isoserve.training.reproduce.tables import Row, all_tables
 
 HOW_TO_READ = (
     "A cell reads: ours ± standard deviation over seeds (printed, ours minus printed). A cell in "
@@ -54,7 +54,7 @@ TERMS = (
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class Environment:
     """Where and how the numbers were made."""
 
     command: str
@@ -74,7 +74,7 @@ class Findings:
 
 
 def write_report(
-    folder: Path, scale: Scale, results: Results, beside: Findings, made: Circumstances
+    folder: Path, scale: Scale, results: Results, beside: Findings, made: Environment
 ) -> None:
     """Write ``report.md``, ``report.html``, ``results.json``, ``costs.json`` and ``tables/*.csv``.
 
@@ -101,7 +101,7 @@ def write_report(
     _write(folder / "report.html", to_html(f"Reproduction, {scale.name} scale", parts, folder))
 
 
-def _head(scale: Scale, results: Results, made: Circumstances) -> list[Part]:
+def _head(scale: Scale, results: Results, made: Environment) -> list[Part]:
     rows = []
     for entry in results.sets:
         if entry["role"] == "in-distribution":
@@ -115,10 +115,10 @@ def _head(scale: Scale, results: Results, made: Circumstances) -> list[Part]:
         Heading(f"The papers' tables and figures, {scale.name} scale", 1),
         Paragraph(scale.words),
         Paragraph(
-            f"Made by: {made.command}. {counted(len(results.trainings), 'network')} evaluated, "
-            f"{counted(scale.recipe.epochs, 'epoch')}"
+            f"Made by: {made.command}. {pluralize(len(results.trainings), 'network')} evaluated, "
+            f"{pluralize(scale.recipe.epochs, 'epoch')}"
             f"{f' (ACET {scale.acet_epochs})' if 'acet' in scale.losses else ''}, "
-            f"{counted(scale.seeds, 'seed')} for the main losses. "
+            f"{pluralize(scale.seeds, 'seed')} for the main losses. "
             f"{', '.join(f'{k} {v}' for k, v in made.versions.items())}."
         ),
         Paragraph(
@@ -182,7 +182,7 @@ def _figures(names: Sequence[str], scale: Scale) -> list[Part]:
     return [Heading("Figures"), Paragraph(f"Of {network} on {in_data}, seed 0."), *pictures]
 
 
-def _costs(costs: Sequence[Cost], made: Circumstances) -> list[Part]:
+def _costs(costs: Sequence[Cost], made: Environment) -> list[Part]:
     measured = {cost.system: cost for cost in costs}
     rows = []
     for system in SYSTEMS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.recipe import Recipe
+from isoserve.training.recipe import Recipe
 
 FOOLING_SEED = 1000
 """Seed of the network the fooling images are evolved against; it is not among the evaluated."""

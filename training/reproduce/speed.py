@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from training.reproduce.grid import Cell
-from training.reproduce.systems import Scorer
+from isoserve.training.reproduce.grid import Cell
+from isoserve.training.reproduce.systems import Scorer
 
 ROUNDS = 7
 BATCH = 100

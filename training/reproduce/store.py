@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InputError
-from training.atomic import atomic_path
+from isoserve.models.errors import InputError
+from isoserve.training.atomic import atomic_path
 
 CELL_VERSION = 1
 """Part of every digest: raised when code changes what a cell holds."""

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.heads import SoftMaxHead
-from models.scores import entropic_score, maximum_probability
-from training.baselines.adversarial import adversarial_pixels
-from training.baselines.controls import NearestNeighbours, VirtualLogit, energy
-from training.baselines.mahalanobis import fit_mahalanobis
-from training.baselines.odin import TEMPERATURES, tune_odin
-from training.trained_network import Pixels, TrainedNetwork
+from isoserve.models.heads import SoftMaxHead
+from isoserve.models.scores import entropic_score, maximum_probability
+from isoserve.training.baselines.adversarial import adversarial_pixels
+from isoserve.training.baselines.controls import NearestNeighbours, VirtualLogit, energy
+from isoserve.training.baselines.frozen_network import Pixels, TrainedNetwork
+from isoserve.training.baselines.mahalanobis import fit_mahalanobis
+from isoserve.training.baselines.odin import TEMPERATURES, tune_odin
 
 Scorer = Callable[[Tensor], Tensor]
 """Normalised images [B, 3, H, W] -> [B]; higher = more in-distribution."""

@@ -6,16 +6,16 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from training.reproduce.material import UNNATURAL
-from training.reproduce.published import (
+from isoserve.training.reproduce.datasets import UNNATURAL
+from isoserve.training.reproduce.published import (
     TABLES,
     Published,
     read_published,
     same_name,
     same_network,
 )
-from training.reproduce.results import METRICS, Record, Results, Summary
-from training.reproduce.systems import SYSTEMS
+from isoserve.training.reproduce.results import METRICS, Record, Results, Summary
+from isoserve.training.reproduce.systems import SYSTEMS
 
 SummaryKey = tuple[str, str, str, str, str]
 """(network, in, out, metric, method)."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from models.card import InputSpec
-from service.engine import Outputs, load_model
-from service.images import ImageLimits, decode
+from isoserve.models.card import InputSpec
+from isoserve.service.inference.images import ImageLimits, decode
+from isoserve.service.inference.model import Outputs, load_model
 
 LIMITS = ImageLimits()
 

@@ -9,8 +9,8 @@ from image_bytes import colour
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")
 
-from models.errors import InputError
-from service.review.export import export_images
+from isoserve.models.errors import InputError
+from isoserve.service.review.export import export_images
 
 RED, GRAY = colour(255, 0, 0), colour(128, 128, 128)
 

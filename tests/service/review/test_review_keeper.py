@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry, Counter
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")
 
-from service.engine import Outputs
-from service.job import Job
-from service.review.keeper import Keeper, Policy
-from service.review.store import Bounds, KeptImage, Unwritable
+from isoserve.service.batching.job import Job
+from isoserve.service.inference.model import Outputs
+from isoserve.service.review.keeper import Keeper, Policy
+from isoserve.service.review.store import Bounds, KeptImage, Unwritable
 
 BOUNDS = Bounds(1000, 2**30, 30)
 MODEL = SimpleNamespace(name="m", version=3, labels=["cat", "dog"])
@@ -185,7 +185,7 @@ def test_closing_gives_up_on_a_database_that_stays_away() -> None:
 def test_a_locked_file_loses_nothing_that_the_queue_can_hold(tmp_path: Path) -> None:
     import sqlite3
 
-    from service.review.store import Filter, ReviewStore
+    from isoserve.service.review.store import Filter, ReviewStore
 
     store = ReviewStore(f"sqlite:///{tmp_path / 'review.db'}")
     store.counts()

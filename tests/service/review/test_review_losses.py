@@ -15,7 +15,7 @@ pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'is
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from service.review.store import KeptImage, ReviewStore
+from isoserve.service.review.store import KeptImage, ReviewStore
 
 
 def image(number: int, size: int = 3000) -> KeptImage:

@@ -17,8 +17,8 @@ from image_bytes import colour
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
-from models.errors import InputError
-from service.settings import read_settings
+from isoserve.models.errors import InputError
+from isoserve.service.settings import read_settings
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")
 
@@ -156,8 +156,8 @@ def test_from_a_rejection_over_a_label_to_an_image_folder(
 
 
 def test_the_image_folder_can_be_read_by_training(reviewed: Reviewed, tmp_path: Path) -> None:
-    data = pytest.importorskip("training.data", reason="the train extra is missing")
-    from models.card import InputSpec
+    data = pytest.importorskip("isoserve.training.data", reason="the train extra is missing")
+    from isoserve.models.card import InputSpec
 
     reviewed.server.post("/v1/predict", content=GRAY)
     reviewed.server.post("/v1/predict", content=colour(90, 90, 90))

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from models.errors import InputError
-from service.review import open_store
+from isoserve.models.errors import InputError
+from isoserve.service.review import open_store
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")
 
-from service.review.store import Bounds, Filter, KeptImage, ReviewStore
+from isoserve.service.review.store import Bounds, Filter, KeptImage, ReviewStore
 
 PLENTY = Bounds(1000, 2**30, 30)
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.classifier import Classifier, build_classifier
-from models.heads import SoftMaxHead
-from training.trained_network import TrainedNetwork
+from isoserve.models.classifier import Classifier, build_classifier
+from isoserve.models.heads import SoftMaxHead
+from isoserve.training.baselines.frozen_network import TrainedNetwork
 
 SIDE, CLASSES = 8, 3
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from training.baselines import acet
+from isoserve.training.baselines import acet
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from models.heads import SoftMaxHead
-from training.baselines.controls import NearestNeighbours, VirtualLogit, energy
+from isoserve.models.heads import SoftMaxHead
+from isoserve.training.baselines.controls import NearestNeighbours, VirtualLogit, energy
 
 RNG = np.random.default_rng(6)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from training.fooling import HIDDEN, draw_patterns, evolve
+from isoserve.training.baselines.fooling import HIDDEN, draw_patterns, evolve
 
 
 def test_evolution_raises_the_confidence_and_repeats_itself(make_network) -> None:

@@ -11,15 +11,15 @@ from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 from sklearn.covariance import EmpiricalCovariance
 from torch import nn
 
-from models.backbones import build_backbone
-from models.card import InputSpec
-from models.classifier import Classifier
-from models.errors import InputError
-from models.heads import SoftMaxHead
-from training.baselines import mahalanobis
-from training.baselines.mahalanobis import LayerGaussian, feature_layers, fit_mahalanobis
-from training.metrics import auroc
-from training.out_distributions import load_out_distribution
+from isoserve.models.backbones import build_backbone
+from isoserve.models.card import InputSpec
+from isoserve.models.classifier import Classifier
+from isoserve.models.errors import InputError
+from isoserve.models.heads import SoftMaxHead
+from isoserve.training.baselines import mahalanobis
+from isoserve.training.baselines.mahalanobis import LayerGaussian, feature_layers, fit_mahalanobis
+from isoserve.training.evaluation.metrics import auroc
+from isoserve.training.out_distributions import load_out_distribution
 
 RNG = np.random.default_rng(4)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from training.baselines.adversarial import adversarial_pixels, fast_gradient_sign
-from training.baselines.odin import ODIN, tune_odin
-from training.metrics import ood_metrics
-from training.trained_network import TrainedNetwork
+from isoserve.training.baselines.adversarial import adversarial_pixels, fast_gradient_sign
+from isoserve.training.baselines.frozen_network import TrainedNetwork
+from isoserve.training.baselines.odin import ODIN, tune_odin
+from isoserve.training.evaluation.metrics import ood_metrics
 
 
 def parts(network: TrainedNetwork, pixels: np.ndarray) -> tuple[np.ndarray, ...]:

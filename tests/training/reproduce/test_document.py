@@ -9,8 +9,8 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from training.figures import new_figure, save_figure
-from training.reproduce.document import (
+from isoserve.training.evaluation.figures import new_figure, save_figure
+from isoserve.training.reproduce.document import (
     Heading,
     Paragraph,
     Picture,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.card import InputSpec
-from training.data import LabelledImages
-from training.reproduce.made import MADE, digits, made_out_distribution
-from training.reproduce.measure import method_names
-from training.reproduce.plan import all_trainings, first_of_each_class, main_training
-from training.reproduce.scale import FOOLING_SEED, SCALES
+from isoserve.models.card import InputSpec
+from isoserve.training.data import LabelledImages
+from isoserve.training.reproduce.measure import method_names
+from isoserve.training.reproduce.plan import all_trainings, first_of_each_class, main_training
+from isoserve.training.reproduce.scale import FOOLING_SEED, SCALES
+from isoserve.training.reproduce.synthetic import MADE, digits, made_out_distribution
 
 SPEC = InputSpec(height=8, width=8, resize="fit-bicubic")
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from training.reproduce.published import (
+from isoserve.training.reproduce.published import (
     TABLES,
     TITLES,
     Published,

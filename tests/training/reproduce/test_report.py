@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from training.reproduce.report import Circumstances, Findings, write_report
-from training.reproduce.results import METRICS, Record, Results
-from training.reproduce.scale import SCALES
-from training.reproduce.systems import SYSTEMS
+from isoserve.training.reproduce.report import Environment, Findings, write_report
+from isoserve.training.reproduce.results import METRICS, Record, Results
+from isoserve.training.reproduce.scale import SCALES
+from isoserve.training.reproduce.systems import SYSTEMS
 
 
 def record(metric: str, method: str, out_data: str, n_out: int) -> Record:
@@ -17,7 +17,7 @@ def record(metric: str, method: str, out_data: str, n_out: int) -> Record:
 
 
 def report(folder: Path, records: list[Record]) -> str:
-    made = Circumstances("isoserve reproduce", "", {}, "a machine")
+    made = Environment("isoserve reproduce", "", {}, "a machine")
     write_report(folder, SCALES["cpu"], Results("cpu", records), Findings([], []), made)
     return (folder / "report.md").read_text()
 

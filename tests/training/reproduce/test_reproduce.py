@@ -20,17 +20,17 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from models.card import InputSpec
-from models.errors import InputError
-from training.data import LabelledImages, Split
-from training.reproduce import cli, material, systems
-from training.reproduce.grid import Grid
-from training.reproduce.made import digits
-from training.reproduce.plots import CAPTIONS
-from training.reproduce.published import TABLES
-from training.reproduce.scale import SCALES
-from training.reproduce.store import Store
-from training.reproduce.systems import SYSTEMS
+from isoserve.models.card import InputSpec
+from isoserve.models.errors import InputError
+from isoserve.training.data import LabelledImages, Split
+from isoserve.training.reproduce import cli, material, systems
+from isoserve.training.reproduce.grid import Grid
+from isoserve.training.reproduce.plots import CAPTIONS
+from isoserve.training.reproduce.published import TABLES
+from isoserve.training.reproduce.scale import SCALES
+from isoserve.training.reproduce.store import Store
+from isoserve.training.reproduce.synthetic import digits
+from isoserve.training.reproduce.systems import SYSTEMS
 
 SMOKE = SCALES["smoke"]
 TINY = replace(
@@ -56,8 +56,8 @@ from pathlib import Path
 from click.testing import CliRunner
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_reproduce
-from training.reproduce import material
-from training.reproduce.scale import SCALES
+from isoserve.training.reproduce import material
+from isoserve.training.reproduce.scale import SCALES
 SCALES["smoke"] = replace(test_reproduce.TINY, odin_steps=(0.0,), mahalanobis_steps=(0.0,))
 material.digits = test_reproduce.every_third_digit
 result = test_reproduce.run(Path(sys.argv[1]), "--no-studies")

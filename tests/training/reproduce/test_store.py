@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import InputError
-from training.reproduce.pace import Pace
-from training.reproduce.store import Store, digest
+from isoserve.models.errors import InputError
+from isoserve.training.reproduce.eta import EtaEstimator
+from isoserve.training.reproduce.store import Store, digest
 
 HOLD = """
 import sys
 from pathlib import Path
-from training.reproduce.store import Store
+from isoserve.training.reproduce.store import Store
 with Store(Path(sys.argv[1])).claim("training", "k"):
     print("held", flush=True)
     sys.stdin.read()
@@ -68,7 +68,7 @@ def test_a_digest_changes_with_each_of_its_parts_and_not_with_their_order() -> N
 
 def test_the_pace_estimates_from_what_took_time() -> None:
     now, said = [0.0], []
-    pace = Pace(100.0, said.append, clock=lambda: now[0])
+    pace = EtaEstimator(100.0, said.append, clock=lambda: now[0])
     for words, work, seconds in (("found", 40.0, 0.0), ("made", 20.0, 60.0)):
         with pace.step(words, work):
             now[0] += seconds

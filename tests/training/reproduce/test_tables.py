@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.reproduce.results import Record, Results
-from training.reproduce.tables import all_tables, natural_means
+from isoserve.training.reproduce.results import Record, Results
+from isoserve.training.reproduce.tables import all_tables, natural_means
 
 
 def record(value: float, seed: int = 0, **changes: object) -> Record:

@@ -1,0 +1,81 @@
+"""A model card as lines and tables of words, for a terminal and for a page alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isoserve.models.card import ModelCard
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CardTable:
+    """The first column names, the others are numbers."""
+
+    title: str
+    headings: Row
+    rows: list[Row]
+
+
+def fact_lines(card: ModelCard) -> list[tuple[str, str]]:
+    """What the card says in single values, as (name, words)."""
+    calibration, data = card.calibration, card.data
+    lines = [
+        (
+            "network",
+            f"{card.network}, {card.precision}, {card.loss} head, {card.parameters:,} parameters",
+        ),
+        ("input", f"{card.input.width} x {card.input.height} RGB, {card.input.resize}"),
+        ("classes", f"{len(card.classes)}: {', '.join(card.classes)}"),
+        ("trained on", f"{data.name}, {data.training_images:,} images (seed {card.seed})"),
+        ("data digest", data.digest),
+        ("calibrated on", f"{calibration.n:,} images the weights have not seen"),
+        ("alpha", f"{calibration.alpha:g}: about this share of genuine images is rejected"),
+        (
+            "guaranteed alpha",
+            f"{calibration.guaranteed_alpha:.4g}: reject at this p-value instead to keep the "
+            f"share within {calibration.alpha:g} with confidence {1 - calibration.delta:g}",
+        ),
+        ("threshold", f"{calibration.threshold:.4f} nats of entropic score, at alpha"),
+        ("temperature", f"{calibration.temperature:.4f}, of the class probabilities"),
+        ("recipe", ", ".join(f"{name} {value}" for name, value in card.recipe.items())),
+        ("made by", card.command),
+        ("made with", ", ".join(f"{name} {value}" for name, value in card.versions.items())),
+        ("made on", f"{card.created:%Y-%m-%d %H:%M %Z}"),
+        ("licence", card.licence),
+        ("note", data.note),
+    ]
+    return [(name, value) for name, value in lines if value]
+
+
+def card_tables(card: ModelCard) -> list[CardTable]:
+    """Accuracy, out-distributions, calibration images a class; what the card lacks is left out."""
+    tables = []
+    if card.held_out:
+        accuracies = [
+            (part.split, f"{part.n:,}", *_shares(part.accuracy, part.ece, part.nll, part.rejected))
+            for part in card.held_out
+        ]
+        headings: Row = ("images", "n", "accuracy", "ECE", "NLL", "rejected")
+        tables.append(CardTable("Images of the model's classes", headings, accuracies))
+    if card.evaluation:
+        results = [
+            (
+                part.out_distribution,
+                f"{part.n:,}",
+                *_shares(part.auroc, part.tnr_at_tpr95, part.dtacc, part.rejected),
+            )
+            for part in card.evaluation
+        ]
+        headings = ("images", "n", "AUROC", "TNR@TPR95", "DTACC", "rejected")
+        tables.append(CardTable("Images of anything else", headings, results))
+    counts = zip(card.classes, card.calibration.class_counts, strict=True)
+    headings = ("class", "calibration images predicted so")
+    rows: list[Row] = [(name, f"{count:,}") for name, count in counts]
+    tables.append(CardTable("Calibration by class", headings, rows))
+    return tables
+
+
+def _shares(*values: float) -> Row:
+    return tuple(f"{value:.4f}" for value in values)

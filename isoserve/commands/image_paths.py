@@ -1,0 +1,60 @@
+"""Files, folders and standard input -> the images among them, one at a time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from isoserve.models.errors import InputError
+from isoserve.models.image_files.folder import SUFFIXES, image_files
+
+STDIN = Path("-")
+
+
+def find_images(paths: Iterable[Path]) -> Iterator[Path]:
+    """Every file as given, and the images in every folder, at any depth, in order of their names.
+
+    A folder is listed when its turn comes, so that a large tree is never held whole. A folder that
+    cannot be listed is given as if it were an image: reading it then says why.
+    """
+    for path in paths:
+        if path != STDIN and path.is_dir():
+            yield from _in_folder(path)
+        else:
+            yield path
+
+
+def check_paths(paths: Iterable[Path]) -> None:
+    """Refuse what can only be a mistake, before any work is done.
+
+    Raises:
+        InputError: a path that is not there, or a folder without an image.
+    """
+    for path in paths:
+        if path != STDIN and not path.exists():
+            raise InputError(f"no file or folder '{path}'")
+        if path.is_dir() and next(find_images([path]), None) is None:
+            raise InputError(f"no images in the folder '{path}': looked for {', '.join(SUFFIXES)}")
+
+
+def read_image(path: Path, limit: int) -> bytes:
+    """The file's bytes, or standard input's; one byte more than the limit where it is larger.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path == STDIN:
+        return sys.stdin.buffer.read(limit + 1)
+    with path.open("rb") as file:
+        return file.read(limit + 1)
+
+
+def _in_folder(root: Path) -> Iterator[Path]:
+    unreadable: list[Path] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(Path(error.filename))
+
+    yield from image_files(root, note)
+    yield from unreadable

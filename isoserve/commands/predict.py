@@ -1,0 +1,247 @@
+"""``isoserve predict``: verdicts on files, folders and standard input.
+
+Images go through in batches, a few of them at a time, and each answer is written as soon as all
+before it are: the memory taken does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from isoserve.client.client import Client, Patience
+from isoserve.client.exceptions import IsoserveError
+from isoserve.client.results import Problem, Verdict
+from isoserve.commands.image_paths import check_paths, find_images
+from isoserve.commands.predictors import LocalModel, Predictor, RemoteModel, Result
+from isoserve.models.cpu_quota import usable_cores
+from isoserve.models.errors import InputError
+from isoserve.models.text import pluralize
+from isoserve.service.inference.verdicts import VerdictRequest
+from isoserve.service.settings import read_settings
+
+REQUESTS_AT_ONCE = 2
+PATIENCE = Patience(timeout=60.0, retries=60)
+"""A server that others use too says "later" often; a folder has time."""
+WAITING_PER_THREAD = 2
+
+EXIT_SOME_FAILED = 1
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="A model.onnx to run here.")
+@click.option("--url", help="A server to ask instead, such as http://localhost:8000.")
+@click.option(
+    "--token",
+    envvar="ISOSERVE_TOKEN",
+    show_envvar=True,
+    help="Bearer token of the server; other users of this machine do not see the variable.",
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "jsonl"]),
+    default="table",
+    show_default=True,
+    help="table for people; jsonl is one JSON object a line for programs.",
+)
+@click.option("--alpha", type=float, help="Out-of-distribution where p_value is at most this.")
+@click.option("--top-k", type=click.IntRange(min=1), help="How many classes jsonl names.")
+def predict(
+    paths: tuple[Path, ...],
+    model: Path | None,
+    url: str | None,
+    token: str | None,
+    output_format: str,
+    alpha: float | None,
+    top_k: int | None,
+) -> None:
+    """Say of each image what it shows and whether the model knows such images.
+
+    PATHS are image files, folders (searched at any depth) or - for one image on standard input.
+    Limits, slots and the default alpha are those of the server's settings (ISOSERVE_ALPHA, ...).
+
+    \b
+    Exit codes:
+      0  every image has a verdict
+      1  some image has none; the others have
+      2  bad usage, a model that cannot serve, or a server that does not answer
+
+    \b
+    Examples:
+      isoserve predict photos/ --model model.onnx
+      isoserve predict *.jpg --url http://localhost:8000 --format jsonl > verdicts.jsonl
+    """
+    if (model is None) == (url is None):
+        raise InputError("give either --model model.onnx or --url http://...")
+    if alpha is not None and not 0 < alpha < 1:
+        raise InputError(f"--alpha is {alpha}; it wants a number between 0 and 1")
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise InputError("the token (--token or ISOSERVE_TOKEN) is not of printable ASCII")
+    check_paths(paths)
+    settings = read_settings(**({} if alpha is None else {"alpha": alpha}))
+    with ExitStack() as stack:
+        predictor: Predictor
+        if model is not None:
+            threads = settings.slots or usable_cores()
+            asked = VerdictRequest("", settings.alpha, top_k or 1)
+            predictor = LocalModel(model, threads, settings, asked)
+        else:
+            threads = REQUESTS_AT_ONCE
+            client = stack.enter_context(Client(url or "", token=token, patience=PATIENCE))
+            predictor = RemoteModel(client, settings.max_image_bytes, alpha, top_k)
+        batches = _batches(find_images(paths), settings.max_batch)
+        try:
+            tally = _write(in_order(predictor, batches, threads), paths, output_format)
+        except IsoserveError as error:
+            raise InputError(str(error)) from error
+    click.echo(tally.summary(), err=True)
+    if tally.failed:
+        sys.exit(EXIT_SOME_FAILED)
+
+
+def in_order(
+    predictor: Predictor, batches: Iterator[list[Path]], threads: int
+) -> Iterator[tuple[Path, Result]]:
+    """Each image with its result, in order, while further batches are being worked on.
+
+    At most a few batches a thread exist at any time.
+    """
+    waiting: deque[tuple[list[Path], Future[list[Result]]]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for batch in batches:
+            waiting.append((batch, pool.submit(predictor, batch)))
+            if len(waiting) == threads * WAITING_PER_THREAD:
+                yield from _done(*waiting.popleft())
+        while waiting:
+            yield from _done(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def table_line(path: str, result: Result) -> str:
+    """Columns of fixed width, the path last; what cannot be shown in a line is escaped."""
+    shown = _escaped(path)
+    if isinstance(result, Problem):
+        return f"{'failed':<8}{'':<28}  {shown}: {result.detail}"
+    verdict = "unknown" if result.ood.is_ood else "known"
+    best = result.prediction
+    return (
+        f"{verdict:<8}{result.ood.p_value:<8.4f}{_escaped(best.label):<14} "
+        f"{best.probability:<5.3f}  {shown}"
+    )
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+TABLE_HEADER = f"{'verdict':<8}{'p-value':<8}{'class':<14} {'prob.':<5}  image"
+
+
+def json_line(path: str, result: Result) -> str:
+    """``{"path", "model", "version", "prediction", "top_k", "ood"}`` or ``{"path", "error"}``."""
+    entry: dict[str, object]
+    if isinstance(result, Problem):
+        entry = {"path": path, "error": {"reason": result.reason, "detail": result.detail}}
+    else:
+        names = ("model", "version", "prediction", "top_k", "ood")
+        entry = {"path": path, **{name: getattr(result, name) for name in names}}
+    return orjson.dumps(entry, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+@dataclass
+class _Tally:
+    began: float = field(default_factory=time.perf_counter)
+    known: int = 0
+    unknown: int = 0
+    failed: int = 0
+
+    def add(self, result: Result) -> None:
+        if isinstance(result, Problem):
+            self.failed += 1
+        elif result.ood.is_ood:
+            self.unknown += 1
+        else:
+            self.known += 1
+
+    @property
+    def images(self) -> int:
+        return self.known + self.unknown + self.failed
+
+    def summary(self) -> str:
+        pace = self.images / (time.perf_counter() - self.began)
+        return (
+            f"{pluralize(self.images, 'image')}: {self.known} known, {self.unknown} unknown, "
+            f"{self.failed} failed; {pace:.0f} images/s"
+        )
+
+
+def _write(
+    results: Iterator[tuple[Path, Result]], paths: Sequence[Path], output_format: str
+) -> _Tally:
+    on_screen = sys.stdout.isatty()
+    console = Console(stderr=not on_screen, soft_wrap=True, highlight=False, markup=False)
+    bar = Progress(
+        TextColumn("predicting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        disable=not console.is_terminal,
+    )
+
+    def put(line: str, style: str = "") -> None:
+        if on_screen:
+            console.print(Text(line, style))  # above the bar
+        else:
+            sys.stdout.write(line + "\n")
+
+    tally = _Tally()
+    with bar:
+        total = sum(1 for _ in find_images(paths)) if console.is_terminal else None
+        task = bar.add_task("", total=total)
+        for path, result in results:
+            if output_format == "table" and not tally.images:
+                put(TABLE_HEADER, "bold")  # not before: there may be no answer at all
+            tally.add(result)
+            name = os.fsencode(path).decode(errors="replace")
+            if output_format == "table":
+                put(table_line(name, result), _style(result))
+            else:
+                put(json_line(name, result))
+            bar.advance(task)
+    return tally
+
+
+def _style(result: Result) -> str:
+    if isinstance(result, Verdict):
+        return "yellow" if result.ood.is_ood else ""
+    return "red"
+
+
+def _batches(paths: Iterator[Path], size: int) -> Iterator[list[Path]]:
+    while batch := list(islice(paths, size)):
+        yield batch
+
+
+def _done(batch: list[Path], future: Future[list[Result]]) -> Iterator[tuple[Path, Result]]:
+    return zip(batch, future.result(), strict=True)

@@ -1,0 +1,111 @@
+"""``isoserve serve``: the options are the fields of Settings, so a name is written once."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import click
+
+from isoserve.commands.options import options_of
+from isoserve.models.errors import InputError
+from isoserve.service.auth import Tokens
+from isoserve.service.inference.execution_providers import providers_of
+from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
+from isoserve.service.observability.log_writer import configure_logging
+from isoserve.service.observability.metrics import disable_multiprocess_metrics
+from isoserve.service.review import open_store
+from isoserve.service.server import BACKLOG, serve_until_stopped
+from isoserve.service.settings import ENV_PREFIX, Settings, read_settings
+from isoserve.service.supervisor import serve_with_workers
+
+log = logging.getLogger("isoserve")
+
+
+@click.command()
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@options_of(Settings, ENV_PREFIX)
+def serve(model: Path | None, **options: Any) -> None:
+    """Serve a model repository over HTTP.
+
+    MODEL is a repository folder or a single model.onnx; short for --repository MODEL.
+
+    \b
+    Example:
+      isoserve serve model_repository/ --port 8000
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if model is not None:
+        if "repository" in given:
+            raise InputError(f"both MODEL ({model}) and --repository were given; give one")
+        given["repository"] = model
+    settings = read_settings(**given)
+    providers_of(settings.device)
+    _check_repository(settings)
+    for tokens in (settings.token_file, settings.review_token_file):
+        if tokens is not None:
+            Tokens(tokens)
+    _check_grpc(settings)
+    if settings.review_database:
+        open_store(settings.review_database).close()
+    listener = _listen(settings, settings.port)
+    log_writer = configure_logging(settings.log_format, settings.workers > 1)
+    _say_where(settings, listener)
+    if settings.workers == 1:
+        disable_multiprocess_metrics()
+        serve_until_stopped(settings, listener, log_writer)
+    else:
+        serve_with_workers(settings, listener)
+
+
+def _say_where(settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    where = f"listening on http://{shown}:{port} (docs at /docs)"
+    if settings.log_format == "json":
+        log.info(where)
+    else:
+        click.echo(f"isoserve: {where}", err=True)
+
+
+def _check_repository(settings: Settings) -> None:
+    path = settings.repository
+    if path.is_file():
+        if settings.shadow:
+            raise InputError(f"--shadow needs a repository with versions; '{path}' is one file")
+        try:
+            data = read_model_bytes(path, settings.max_model_bytes)
+            load_model("file", 1, data, 1, 1, settings.device)
+        except ModelRefused as error:
+            raise InputError(f"'{path}' cannot be served: {error}") from error
+    elif not path.is_dir():
+        raise InputError(
+            f"no repository at '{path}': give a folder of NAME/VERSION/model.onnx or a model.onnx"
+        )
+
+
+def _check_grpc(settings: Settings) -> None:
+    if not settings.grpc_port:
+        return
+    if importlib.util.find_spec("grpc") is None:
+        raise InputError("--grpc-port needs grpcio: pip install 'isoserve[grpc]'")
+    _listen(settings, settings.grpc_port).close()
+
+
+def _listen(settings: Settings, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {settings.host} port {port}: {error.strerror}"
+        ) from error
+    return listener

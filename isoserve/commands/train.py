@@ -1,0 +1,304 @@
+"""``isoserve train``, ``export``, ``calibrate``, ``evaluate``: from images to a ``model.onnx``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from pydantic import TypeAdapter, ValidationError
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from isoserve.commands.options import build, options_of
+from isoserve.models.backbones import build_backbone
+from isoserve.models.card import DEFAULT_ALPHA, DEFAULT_DELTA, InputSpec, ModelCard, ModelName
+from isoserve.models.errors import InputError
+from isoserve.models.text import pluralize, printable
+from isoserve.training.atomic import check_writable
+from isoserve.training.checkpoint import FILE_NAME, Checkpoint
+from isoserve.training.data import LabelledImages, load_class_folders, load_images
+from isoserve.training.evaluation import evaluate as evaluation
+from isoserve.training.fabric import make_fabric
+from isoserve.training.onnx_graph import read_model
+from isoserve.training.onnx_model import calibrate as calibration
+from isoserve.training.onnx_model import export as exporting
+from isoserve.training.out_distributions import load_out_distributions
+from isoserve.training.recipe import Recipe
+from isoserve.training.skipped import report_skipped
+from isoserve.training.trainer import fit, split
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+_data_root = click.option(
+    "--data-root",
+    type=FOLDER,
+    default=Path("data"),
+    show_default=True,
+    help="Where named data sets lie, or are downloaded to.",
+)
+_name = click.option("--name", help="The model's name when served; the data's name if not given.")
+_licence = click.option("--licence", default="", help="Licence of the weights, for the card.")
+_note = click.option(
+    "--note", default="", help="How the images were compressed or resized, for the card."
+)
+
+
+@click.command()
+@click.argument("source")
+@click.option("--output", type=FOLDER, required=True, help="Folder for the run.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
+@_data_root
+@_name
+@_licence
+@_note
+@click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda, ...")
+@click.option("--devices", default="auto", show_default=True, help="How many, or which.")
+@click.option("--nodes", default=1, show_default=True, help="Machines; start by torchrun.")
+@options_of(Recipe)
+def train(
+    source: str,
+    output: Path,
+    resume: bool,
+    data_root: Path,
+    name: str | None,
+    licence: str,
+    note: str,
+    accelerator: str,
+    devices: str,
+    nodes: int,
+    **given: Any,
+) -> None:
+    """Train on SOURCE, calibrate, and write OUTPUT/model.onnx.
+
+    SOURCE is an image folder (train/CLASS/*, or CLASS/*) or one of cifar10, cifar100, svhn,
+    fashionmnist. A part of its training images is held out to calibrate on; its test images are
+    not looked at.
+
+    \b
+    Example:
+      isoserve train photos/ --output runs/photos --network resnet9_32 --epochs 30
+    """
+    recipe = build(Recipe, given)
+    if (output / FILE_NAME).exists() and not resume:
+        raise InputError(f"{output} holds a run: add --resume to go on, or choose another --output")
+    _check_name(name)
+    fabric = make_fabric(recipe, accelerator, devices, nodes)
+    images = load_images(source, "train", _input_spec(recipe), data_root)
+    split(images, recipe)  # too few images must be said before the training, not after it
+    check_writable(output)
+    fabric.launch()
+    if fabric.is_global_zero:
+        _announce(images)
+    try:
+        checkpoint = fit(fabric, recipe, source, images, output)
+    except KeyboardInterrupt:
+        if (output / FILE_NAME).exists() and fabric.is_global_zero:
+            click.echo("add --resume to go on from the last whole epoch", err=True)
+        raise
+    if fabric.is_global_zero:
+        _export(checkpoint, images, output / "model.onnx", name=name, licence=licence, note=note)
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.option("--output", type=FILE, help="Model file; RUN/model.onnx if not given.")
+@click.option("--source", help="The training images, if they have moved since.")
+@_data_root
+@_name
+@_licence
+@_note
+def export(
+    run: Path,
+    output: Path | None,
+    source: str | None,
+    data_root: Path,
+    name: str | None,
+    licence: str,
+    note: str,
+) -> None:
+    """Make a model.onnx of the last checkpoint in RUN, a folder that train wrote.
+
+    \b
+    Example:
+      isoserve export runs/photos --output model_repository/photos/1/model.onnx
+    """
+    target = output or run / "model.onnx"
+    _check_name(name)
+    checkpoint = Checkpoint.load(run)
+    check_writable(target.parent)
+    images = load_images(source or checkpoint.source, "train", checkpoint.input_spec(), data_root)
+    if images.digest() != checkpoint.data_digest:
+        raise InputError(
+            f"{images.name} is not what {run} was trained on (digest {images.digest()[:12]}, "
+            f"then {checkpoint.data_digest[:12]}): its held-out images could have been trained on"
+        )
+    _export(checkpoint, images, target, name=name, licence=licence, note=note)
+
+
+@click.command()
+@click.argument("model_file", type=FILE)
+@click.argument("images_folder", type=FOLDER)
+@click.option("--output", type=FILE, help="Model file; MODEL_FILE is replaced if not given.")
+@click.option(
+    "--alpha",
+    type=float,
+    default=DEFAULT_ALPHA,
+    show_default=True,
+    help="Share of genuine images that may be rejected.",
+)
+@click.option(
+    "--delta", type=float, default=DEFAULT_DELTA, show_default=True, help="Chance to exceed alpha."
+)
+def calibrate(
+    model_file: Path, images_folder: Path, output: Path | None, alpha: float, delta: float
+) -> None:
+    """Calibrate MODEL_FILE again, on images it was not trained on: IMAGES_FOLDER/CLASS/*.
+
+    \b
+    Example:
+      isoserve calibrate model.onnx fresh-photos/ --output calibrated.onnx
+    """
+    for option, value in (("--alpha", alpha), ("--delta", delta)):
+        if not 0 < value < 1:
+            raise InputError(f"{option} is {value}; it wants a number between 0 and 1")
+    target = output or model_file
+    model, card = read_model(model_file)
+    check_writable(target.parent)
+    images = load_class_folders(images_folder, card.input)
+    evaluation.check_classes(images, card)
+    _announce(images)
+    result = calibration.calibrate(model, images, alpha=alpha, delta=delta)
+    new_card = card.model_copy(
+        update={
+            "calibration": result.calibration,
+            "held_out": [result.held_out],
+            "evaluation": [],
+            "data": card.data.model_copy(update={"calibration_images": len(images)}),
+        }
+    )
+    exporting.set_card(result.model, new_card)
+    exporting.save(result.model, target)
+    _report(new_card, target)
+
+
+@click.command()
+@click.argument("model_file", type=FILE)
+@click.argument("source")
+@click.option(
+    "--ood",
+    multiple=True,
+    metavar="SOURCE",
+    help="Out-distribution: a folder, NAME=FOLDER, a named data set, gaussian or uniform; repeat.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many images of each --ood.")
+@click.option("--output", type=FOLDER, required=True, help="For evaluation.json and scores.png.")
+@click.option("--update-card", is_flag=True, help="Also write the results into the model's card.")
+@_data_root
+def evaluate(
+    model_file: Path,
+    source: str,
+    ood: tuple[str, ...],
+    limit: int | None,
+    output: Path,
+    update_card: bool,
+    data_root: Path,
+) -> None:
+    """Evaluate MODEL_FILE on SOURCE's test images and against out-distributions.
+
+    \b
+    Example:
+      isoserve evaluate model.onnx photos/ --ood other-photos/ --ood gaussian --output results
+    """
+    model, card = read_model(model_file)
+    check_writable(output)
+    test = load_images(source, "test", card.input, data_root)
+    _announce(test)
+    outs = load_out_distributions(ood, card.input, data_root, limit)
+    report_skipped(*outs)
+    result = evaluation.evaluate(model, card, test, outs)
+    result.save(output, card)
+    new_card = result.added_to(card)
+    if update_card:
+        exporting.set_card(model, new_card)
+        exporting.save(model, model_file)
+    _report(new_card, output)
+
+
+def _input_spec(recipe: Recipe) -> InputSpec:
+    """The recipe's own side, or the size the network was made for."""
+    try:
+        backbone = build_backbone(recipe.network)
+    except ValueError as error:
+        raise InputError(f"--network: {error}") from error
+    side = recipe.image_size or backbone.input_size
+    if side != backbone.input_size:
+        try:
+            with torch.no_grad():
+                backbone.network.eval()(torch.zeros(1, 3, side, side))
+        except (AssertionError, RuntimeError) as error:
+            raise InputError(
+                f"--image-size is {side}: {recipe.network}, made for {backbone.input_size}, does "
+                f"not take it ({error})"
+            ) from error
+    return InputSpec(height=side, width=side)
+
+
+def _check_name(name: str | None) -> None:
+    try:
+        TypeAdapter(ModelName | None).validate_python(name)
+    except ValidationError as error:
+        raise InputError(
+            f"--name is {name!r}; it wants up to 64 of A-Z a-z 0-9 . _ - and begins with a letter "
+            "or digit"
+        ) from error
+
+
+def _export(
+    checkpoint: Checkpoint,
+    images: LabelledImages,
+    path: Path,
+    *,
+    name: str | None,
+    licence: str,
+    note: str,
+) -> None:
+    _, held_out = split(images, checkpoint.parsed_recipe())
+    of_data = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.data_name)[:64].strip("-._")
+    model = exporting.export(
+        checkpoint,
+        held_out,
+        name=name or of_data or "model",
+        licence=printable(licence),
+        note=printable(note),
+    )
+    exporting.save(model, path)
+    _, card = read_model(path)
+    _report(card, path)
+
+
+def _announce(images: LabelledImages) -> None:
+    classes = pluralize(len(images.classes), "class", "classes")
+    click.echo(f"{pluralize(len(images), 'image')} of {classes} from {images.name}")
+    report_skipped(images)
+
+
+def _report(card: ModelCard, written: Path) -> None:
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    for part in card.held_out:
+        console.print(
+            f"{part.split} images: n {part.n}  accuracy {part.accuracy:.4f}  ECE {part.ece:.4f}"
+            f"  rejected at alpha {card.calibration.alpha}: {part.rejected:.4f}"
+        )
+    if card.evaluation:
+        headings = ("out-distribution", "n", "TNR@TPR95", "AUROC", "DTACC", "rejected")
+        table = Table(*headings, box=box.SIMPLE_HEAD if console.is_terminal else None)
+        for row in card.evaluation:
+            shares = (row.tnr_at_tpr95, row.auroc, row.dtacc, row.rejected)
+            table.add_row(row.out_distribution, str(row.n), *(f"{share:.4f}" for share in shares))
+        console.print(table)
+    console.print(f"written: {written}")

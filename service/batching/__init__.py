@@ -1,0 +1,1 @@
+"""The bounded queue, micro-batches and the slots that run them."""

@@ -1,0 +1,109 @@
+"""Which images may still join a queue: a bound on how long the last of them will wait.
+
+Two limits. In ordinary times the expected wait (images ahead x measured seconds an image / servers)
+may reach ``QueueLimits.seconds``, so that bursts and many steady clients are served. Once that has
+been exceeded more is offered than can be served, and a long queue would only make every accepted
+image late: until a while has passed in which nothing was refused, the queue is kept as short as
+still fills the servers' batches. The time an accepted image takes is so bounded at any load.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from time import perf_counter
+
+from isoserve.models.text import pluralize
+from isoserve.service.errors import Problem
+
+COST_SMOOTHING = 0.2
+"""Weight of the newest batch in the running mean of seconds an image."""
+
+SHORT_QUEUE = 4
+"""Images a server that may always wait; a batch of about as many is near a network's best rate."""
+
+CALM_SECONDS = 1.0
+"""The long queue is back after this long without a refusal; the least Retry-After there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """What may wait, and for how long."""
+
+    images: int
+    seconds: float
+    max_batch: int
+
+
+class Admission:
+    """The door of one queue; its caller holds the queue's lock.
+
+    Args:
+        servers: how many threads empty the queue.
+    """
+
+    def __init__(self, limits: QueueLimits, servers: int) -> None:
+        self.seconds_an_image = 0.0
+        self._limits = limits
+        self._servers = servers
+        self._strict_until = 0.0
+
+    def admit(self, waiting: int, images: int) -> None:
+        """Let ``images`` join the ``waiting`` ones, or refuse them.
+
+        Raises:
+            Refused: with the limit that was met.
+        """
+        if limit := self.limit_met(waiting, images):
+            raise self.refusal(limit, waiting)
+
+    def refusal(self, limit: str, waiting: int) -> Refused:
+        """The answer to images that meet ``limit``; with it the queue begins to be held short."""
+        self._strict_until = perf_counter() + CALM_SECONDS
+        expected = waiting * self.seconds_an_image / self._servers
+        return Refused(limit, f"{pluralize(waiting, 'image')} waiting already", expected)
+
+    def limit_met(self, waiting: int, images: int) -> str:
+        """The limit that keeps ``images`` from joining the ``waiting`` ones; empty when none."""
+        if waiting + images > self._limits.images:
+            return "images"
+        if waiting < SHORT_QUEUE * self._servers:
+            return ""
+        if waiting * self.seconds_an_image / self._servers > self._limits.seconds:
+            return "seconds"
+        return "overload" if perf_counter() < self._strict_until else ""
+
+    @property
+    def late_after(self) -> float:
+        """Seconds of waiting that no admitted image should see, unless something has stalled."""
+        fullest = (SHORT_QUEUE + self._limits.max_batch) * self.seconds_an_image
+        return 2 * max(self._limits.seconds, fullest)
+
+    def served(self, images: int, seconds: float) -> None:
+        """Learn what a batch cost."""
+        cost = seconds / images
+        weight = COST_SMOOTHING if self.seconds_an_image else 1.0
+        self.seconds_an_image += weight * (cost - self.seconds_an_image)
+
+
+class Refused(Problem):
+    """429: the queue takes no more.
+
+    Args:
+        limit: which limit was met, the metric's label.
+        detail: the same for the client.
+        wait: seconds until the queue will have moved on.
+        closes: as in Problem.
+    """
+
+    def __init__(
+        self, limit: str, detail: str, wait: float = CALM_SECONDS, *, closes: bool = False
+    ) -> None:
+        super().__init__(
+            429,
+            "queue_full",
+            f"too many requests: {detail}",
+            retry_after=max(1, math.ceil(wait)),
+            closes=closes,
+        )
+        self.limit = limit

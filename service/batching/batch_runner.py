@@ -1,0 +1,126 @@
+"""A batch: its images decoded, the network run once, each image's answer made and counted."""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isoserve.models.card import InputSpec
+from isoserve.service.batching.admission import Admission, Refused
+from isoserve.service.batching.job import Job
+from isoserve.service.errors import Problem
+from isoserve.service.inference.images import ImageLimits, InvalidImage, decode
+from isoserve.service.inference.model import Pixels
+from isoserve.service.observability.log_writer import about, in_request
+from isoserve.service.observability.metrics import Metrics
+
+if TYPE_CHECKING:
+    from isoserve.service.batching.shadow_runner import ShadowLane
+    from isoserve.service.review.keeper import Keeper
+
+log = logging.getLogger("isoserve.batch")
+
+JobResult = tuple[Job, Any]
+"""A job and its answer, its Problem or its InvalidImage."""
+
+
+class BatchRunner:
+    """Answers batches, in whichever thread it is called.
+
+    Args:
+        admission: is told what batches cost, and tells which image waited too long.
+    """
+
+    def __init__(self, image_limits: ImageLimits, metrics: Metrics, admission: Admission) -> None:
+        self.keeper: Keeper | None = None
+        self.shadow: ShadowLane | None = None
+        self._image_limits = image_limits
+        self._metrics = metrics
+        self._admission = admission
+
+    def answer(self, slot: int, batch: list[Job]) -> list[JobResult]:
+        """Each job with its answer or its error; never raises."""
+        started = perf_counter()
+        settled: list[JobResult] = []
+        try:
+            ready, pixels = self._decode(batch, started, settled)
+            if ready:
+                self._run(slot, ready, pixels, settled)
+        except Exception:
+            ids = [job.request_id for job in batch]
+            log.exception("a batch of %d failed", len(batch), extra=about(*ids))
+            problem = Problem(500, "inference_failed", "the network failed on this image")
+            done = {id(job) for job, _ in settled}
+            settled += [(job, problem) for job in batch if id(job) not in done]
+        self._admission.served(len(batch), perf_counter() - started)
+        return settled
+
+    def pixels(self, source: bytes | Pixels, spec: InputSpec) -> Pixels:
+        """uint8 [H, W, 3] of an encoded image, or the pixels that it is.
+
+        Raises:
+            InvalidImage: see :func:`isoserve.service.inference.images.decode`.
+        """
+        return decode(source, spec, self._image_limits) if isinstance(source, bytes) else source
+
+    def refused(self, error: InvalidImage) -> InvalidImage:
+        """Count it; the same error without the frames it passed, which hold the image and it."""
+        self._metrics.invalid_images.labels(error.reason).inc()
+        return InvalidImage(error.reason, error.detail)
+
+    def _decode(
+        self, batch: list[Job], started: float, settled: list[JobResult]
+    ) -> tuple[list[Job], Pixels]:
+        spec = batch[0].served.model.card.input
+        pixels = np.empty((len(batch), spec.height, spec.width, 3), dtype=np.uint8)
+        ready: list[Job] = []
+        before = started
+        late = self._admission.late_after
+        for job in batch:
+            job.wait_seconds = started - job.queued_at
+            if job.wait_seconds > late:
+                self._metrics.shed.labels("late").inc()
+                detail = f"the image waited {job.wait_seconds:.1f} s"
+                settled.append((job, Refused("late", detail, job.wait_seconds)))
+                continue
+            in_request.set(job.request_id)
+            try:
+                pixels[len(ready)] = self.pixels(job.source, spec)
+            except InvalidImage as error:
+                settled.append((job, self.refused(error)))
+            else:
+                ready.append(job)
+            now = perf_counter()
+            if not job.large:
+                job.decode_at, job.decode_seconds = before, now - before
+            before = now
+        in_request.set("")
+        return ready, pixels[: len(ready)]
+
+    def _run(
+        self,
+        slot: int,
+        ready: list[Job],
+        pixels: Pixels,
+        settled: list[JobResult],
+    ) -> None:
+        started = perf_counter()
+        outputs = ready[0].served.model.run(slot, pixels)
+        seconds = perf_counter() - started
+        for row, job in enumerate(ready):
+            job.run_at, job.inference_seconds = started, seconds
+            job.outcome = (outputs, row)
+            settled.append((job, job.build_response(outputs, row, pixels)))
+        metrics = self._metrics
+        metrics.inference_duration.observe(seconds)
+        metrics.batch_size.observe(len(ready))
+        metrics.queue_wait.observe_all([job.wait_seconds for job in ready])
+        metrics.decode_duration.observe_all([job.decode_seconds for job in ready])
+        ready[0].served.series.count(outputs, ready)
+        if self.keeper is not None:
+            self.keeper.consider(ready, outputs)
+        if self.shadow is not None:
+            self.shadow.consider(ready, pixels, outputs)

@@ -1,0 +1,259 @@
+"""A shadow: a version that sees a share of the live images, answers nobody and is only compared.
+
+Slots offer each batch after its answers are made. What is drawn waits in a queue of bounded count
+and bytes; one thread runs the shadow on it. The live version waits for none of this: what does not
+fit is dropped and counted, and so is what the shadow fails on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from isoserve.service.inference.images import ImageLimits, decode
+
+if TYPE_CHECKING:
+    from isoserve.service.batching.job import Job
+    from isoserve.service.inference.model import Model, Outputs, Pixels
+    from isoserve.service.observability.metrics import Metrics
+
+log = logging.getLogger("isoserve.shadow")
+
+WAITING_IMAGES = 256
+WAITING_BYTES = 64 * 2**20
+"""What the queue holds while the shadow is slower than its share of the traffic."""
+
+Rejected = Literal["both", "live", "shadow", "neither"]
+REJECTED: tuple[Rejected, ...] = ("both", "live", "shadow", "neither")
+"""Which of the two versions rejected an image."""
+
+Dropped = Literal["full", "input", "gone"]
+DROPPED: tuple[Dropped, ...] = ("full", "input", "gone")
+"""The queue was full · only pixels at the live version's size are left · the shadow left first."""
+
+
+class Comparison:
+    """What came of one shadow beside one live version, in this process.
+
+    Attributes:
+        images: by whether the classes agree, and by who rejected.
+    """
+
+    def __init__(self, metrics: Metrics, model: str, live_version: int, version: int) -> None:
+        key = (model, str(live_version), str(version))
+        self.images: Counter[tuple[bool, Rejected]] = Counter()
+        self._series = {
+            (agrees, rejected): metrics.shadow_images.labels(*key, str(agrees).lower(), rejected)
+            for agrees, rejected in itertools.product((True, False), REJECTED)
+        }
+
+    def count(self, agrees: bool, rejected: Rejected) -> None:
+        """Count one image; only the lane's thread does."""
+        self.images[agrees, rejected] += 1
+        self._series[agrees, rejected].inc()
+
+
+class ShadowCounts:
+    """All that is counted of one shadow in this process; it does not hold the shadow.
+
+    Attributes:
+        dropped: images that it should have seen and did not, by reason.
+        failed: images that it failed on.
+    """
+
+    def __init__(self, metrics: Metrics, model: str, version: int) -> None:
+        self.model, self.version = model, version
+        self.dropped: Counter[Dropped] = Counter()
+        self.failed = 0
+        self._metrics = metrics
+        self._comparisons: dict[int, Comparison] = {}
+        self._lock = threading.Lock()
+        key = (model, str(version))
+        self._dropped = {reason: metrics.shadow_dropped.labels(*key, reason) for reason in DROPPED}
+        self._failures = metrics.shadow_failures.labels(*key)
+
+    def beside(self, live_version: int) -> Comparison:
+        """The comparison with a live version; the first call creates its series, at zero."""
+        with self._lock:
+            if live_version not in self._comparisons:
+                self._comparisons[live_version] = Comparison(
+                    self._metrics, self.model, live_version, self.version
+                )
+            return self._comparisons[live_version]
+
+    def drop(self, reason: Dropped) -> None:
+        """Count an image that the shadow does not get to see; from any thread."""
+        with self._lock:
+            self.dropped[reason] += 1
+        self._dropped[reason].inc()
+
+    def fail(self, images: int) -> None:
+        """Count images that it failed on, and log the first; in an exception's handler."""
+        if not self.failed:
+            which = (self.model, self.version)
+            log.exception("shadow %s version %d fails; from now on that is only counted", *which)
+        self.failed += images
+        self._failures.inc(images)
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A shadow in memory: its model with one session, and the share of images that it sees."""
+
+    model: Model
+    share: float
+    counts: ShadowCounts
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An image and what the live version said of it, without holding either version."""
+
+    counts: ShadowCounts
+    live_version: int
+    label: str
+    rejected: bool
+    source: bytes | Pixels
+    size: int
+    """In bytes."""
+
+
+class ShadowLane:
+    """The queue and the one thread that runs shadows.
+
+    Args:
+        shadow_of: a model's shadow, if it has one in memory.
+        alpha: the operator's; both versions' verdicts are counted at it.
+        draw: numbers in [0, 1), to choose the share by.
+    """
+
+    def __init__(
+        self,
+        shadow_of: Callable[[str], Shadow | None],
+        image_limits: ImageLimits,
+        alpha: float,
+        max_batch: int,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._shadow_of = shadow_of
+        self._image_limits = image_limits
+        self._alpha = np.float32(alpha)
+        self._max_batch = max_batch
+        self._draw = draw
+        self._waiting: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
+        self._thread.start()
+
+    def consider(self, jobs: Sequence[Job], pixels: Pixels, outputs: Outputs) -> None:
+        """Queue the shadow's share of a batch; returns at once.
+
+        Args:
+            pixels: uint8 [N, H, W, 3], what the live version saw.
+        """
+        live = jobs[0].served.model
+        shadow = self._shadow_of(live.name)
+        if shadow is None:
+            return
+        same_input = shadow.model.card.input == live.card.input
+        rejected = self._rejected(outputs)
+        for row, job in enumerate(jobs):
+            if self._draw() >= shadow.share:
+                continue
+            # A row of the batch's pixels would keep all the batch alive.
+            source = pixels[row].copy() if same_input else job.source
+            if not same_input and not isinstance(source, bytes):
+                shadow.counts.drop("input")
+                continue
+            size = len(source) if isinstance(source, bytes) else source.nbytes
+            said = (live.version, live.labels[outputs.predicted[row]], rejected[row])
+            if not self._offer(_Waiting(shadow.counts, *said, source, size)):
+                shadow.counts.drop("full")
+
+    def close(self) -> None:
+        """End the thread after the run it is in; what waits is not compared."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _offer(self, waiting: _Waiting) -> bool:
+        with self._changed:
+            if len(self._waiting) == WAITING_IMAGES or self._bytes + waiting.size > WAITING_BYTES:
+                return False
+            self._waiting.append(waiting)
+            self._bytes += waiting.size
+            self._changed.notify()
+            return True
+
+    def _work(self) -> None:
+        while self._compare_batch():
+            pass
+
+    def _compare_batch(self) -> bool:
+        """From queue to counts; its own frame, so that an idle thread holds no model."""
+        batch = self._take()
+        if not batch:
+            return False
+        counts = batch[0].counts
+        shadow = self._shadow_of(counts.model)
+        if shadow is None or shadow.counts is not counts:
+            for _ in batch:
+                counts.drop("gone")
+            return True
+        try:
+            self._compare(shadow, batch)
+        except Exception:  # whatever a shadow does, the live version is not concerned
+            counts.fail(len(batch))
+        return True
+
+    def _take(self) -> list[_Waiting]:
+        """The images in front that are for one shadow; empty when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._waiting)
+            if self._stopping:
+                return []
+            batch: list[_Waiting] = []
+            while (
+                self._waiting
+                and len(batch) < self._max_batch
+                and self._waiting[0].counts is (batch or self._waiting)[0].counts
+            ):
+                batch.append(self._waiting.popleft())
+                self._bytes -= batch[-1].size
+            return batch
+
+    def _compare(self, shadow: Shadow, batch: Sequence[_Waiting]) -> None:
+        model = shadow.model
+        pixels = np.stack([self._pixels(each, model) for each in batch])
+        outputs = model.run(0, pixels)
+        for each, index, rejected in zip(
+            batch, outputs.predicted, self._rejected(outputs), strict=True
+        ):
+            comparison = shadow.counts.beside(each.live_version)
+            comparison.count(each.label == model.labels[index], _who(each.rejected, rejected))
+
+    def _pixels(self, waiting: _Waiting, model: Model) -> Pixels:
+        if isinstance(waiting.source, bytes):
+            return decode(waiting.source, model.card.input, self._image_limits)
+        return waiting.source
+
+    def _rejected(self, outputs: Outputs) -> list[bool]:
+        rejected: list[bool] = (~(outputs.p_value > self._alpha)).tolist()
+        return rejected
+
+
+def _who(live: bool, shadow: bool) -> Rejected:
+    if live:
+        return "both" if shadow else "live"
+    return "shadow" if shadow else "neither"

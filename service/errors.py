@@ -1,0 +1,72 @@
+"""Errors as RFC 9457 ``application/problem+json``: what was wrong, never what is inside."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from random import getrandbits
+
+import orjson
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer with an error status.
+
+    Args:
+        status: the HTTP status.
+        reason: a stable slug a program may switch on.
+        detail: a sentence for a person: what was wrong, with which value, what would be right.
+        retry_after: seconds, for the Retry-After header.
+        closes: the connection ends with this answer, because its request was not read to its end.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        detail: str,
+        *,
+        retry_after: int | None = None,
+        closes: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        self.headers: dict[str, str] = {}
+        if retry_after is not None:
+            self.headers["retry-after"] = str(retry_after)
+        if closes:
+            self.headers["connection"] = "close"
+        self.closes = closes
+
+    def copy(self) -> Problem:
+        """The same, to be raised by who keeps this one.
+
+        A raised exception holds the frames it passes; where one of them holds it as well, both and
+        the image between them live until the garbage collector comes.
+        """
+        again = Problem(self.status, self.reason, self.detail, closes=self.closes)
+        again.headers |= self.headers
+        return again
+
+    def as_dict(self, request_id: str) -> dict[str, object]:
+        """The members of the problem document."""
+        return {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "reason": self.reason,
+            "detail": self.detail,
+            "id": request_id,
+        }
+
+    def body(self, request_id: str) -> bytes:
+        """The problem document as JSON."""
+        return orjson.dumps(self.as_dict(request_id))
+
+
+def new_request_id() -> str:
+    """A name for a request whose client gave none; unique, not secret, and no system call."""
+    return f"{getrandbits(128):032x}"

@@ -1,0 +1,1 @@
+"""HTTP: connections, bodies, routes and responses."""

@@ -1,0 +1,25 @@
+"""A request's head, as it arrives."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from isoserve.service.observability.request_record import Headers
+
+
+class RequestHead(NamedTuple):
+    """``target``: path and query, as sent; names of headers in lower case."""
+
+    method: bytes
+    target: bytes
+    headers: Headers
+
+
+class _PassedOver(list[Any]):
+    """Stands where headers are collected, once they are complete."""
+
+    def append(self, header: object) -> None:
+        """Pass it over."""
+
+
+DISCARDED_HEADERS = _PassedOver()

@@ -1,0 +1,171 @@
+"""Bytes a stranger sent -> pixels, or an :class:`InvalidImage` that says what is wrong with them.
+
+Two steps: :func:`check_header` on the event loop, which reads a few bytes, and :func:`decode` in
+an inference thread. Nothing is allocated in proportion to what a header claims before the claim
+has been found within the limits.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoserve.models.card import InputSpec
+from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedImageError
+from isoserve.models.image_files import bmp, jpeg
+from isoserve.models.image_files.header import FORMATS, Header, read_header
+from isoserve.models.preprocessing import decode_pixels
+
+logger = logging.getLogger("isoserve.images")
+
+
+class Reason(StrEnum):
+    """Why an image is refused: the values of the metric's ``reason`` label."""
+
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_MANY_BYTES = "too_many_bytes"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    SIDE_TOO_LONG = "side_too_long"
+    TOO_MANY_SCANS = "too_many_scans"
+    FORMAT_NOT_ALLOWED = "format_not_allowed"
+
+
+_STATUS = {
+    Reason.EMPTY: 400,
+    Reason.TRUNCATED: 400,
+    Reason.CORRUPT: 400,
+    Reason.TOO_MANY_BYTES: 413,
+    Reason.TOO_MANY_PIXELS: 413,
+    Reason.SIDE_TOO_LONG: 413,
+    Reason.TOO_MANY_SCANS: 413,
+    Reason.FORMAT_NOT_ALLOWED: 415,
+}
+
+
+class InvalidImage(Exception):
+    """An image that is refused.
+
+    Attributes:
+        reason: the slug for metrics.
+        detail: for the client: what, with which value, and what would be right.
+        status: the HTTP status: 400 not decodable, 413 too large, 415 not an allowed format.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+    @property
+    def status(self) -> int:
+        return _STATUS[self.reason]
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """How large an image may be."""
+
+    max_pixels: int = 20_000_000
+    """Decoded. At 4 bytes a pixel and two copies, 160 MB for a moment."""
+    max_side: int = 16_384
+    """Of width and height, in pixels."""
+    max_bytes: int = 12 << 20
+    """Encoded; telephones' photographs have 2 to 8 MB. An arithmetic-coded JPEG, the slowest
+    kind of file, takes about 0.1 s of a core a megabyte."""
+    max_jpeg_scans: int = 32
+    """A progressive JPEG has some ten; each costs a pass over all its pixels."""
+    max_bmp_rle: int = 1 << 20
+    """Bytes, and also pixels, of a run-length coded BMP, which Pillow unpacks in Python."""
+
+
+def check_header(body: bytes, limits: ImageLimits) -> int:
+    """Refuse by size, format and declared dimensions, without decoding anything.
+
+    Returns:
+        The pixels the image says it has.
+
+    Raises:
+        InvalidImage: see :class:`Reason`.
+    """
+    if not body:
+        raise InvalidImage(Reason.EMPTY, f"no image: send the bytes of a {_or(FORMATS)} file")
+    if len(body) > limits.max_bytes:
+        raise InvalidImage(
+            Reason.TOO_MANY_BYTES,
+            f"the image has {len(body)} bytes; at most {limits.max_bytes} are accepted",
+        )
+    try:
+        header = read_header(body)
+    except ImageFileError as error:
+        raise _refusal(error) from error
+    _check_dimensions(header, limits)
+    if header.format == "BMP" and bmp.is_run_length_coded(body):
+        _check_run_length_coded(len(body), header, limits)
+    return header.width * header.height
+
+
+def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint8]:
+    """Decode what :func:`check_header` let through to uint8 [H, W, 3], RGB.
+
+    Raises:
+        InvalidImage: whatever the bytes; nothing else.
+    """
+    if body.startswith(jpeg.MAGIC) and jpeg.has_more_scans(body, limits.max_jpeg_scans):
+        raise InvalidImage(
+            Reason.TOO_MANY_SCANS,
+            f"the JPEG has more than {limits.max_jpeg_scans} scans; save it again as an ordinary "
+            "JPEG",
+        )
+    try:
+        return decode_pixels(body, spec)
+    except ImageFileError as error:
+        raise _refusal(error) from error
+    except MemoryError as error:
+        raise InvalidImage(
+            Reason.TOO_MANY_PIXELS, "the image needs more memory than there is; send a smaller one"
+        ) from error
+    except Exception as error:
+        # A decoder may raise anything on hostile bytes. Answer it, but let the operator see it.
+        logger.exception("unexpected %s while decoding an image", type(error).__name__)
+        raise _refusal(ImageFileError("the image data cannot be decoded")) from error
+
+
+def _check_dimensions(header: Header, limits: ImageLimits) -> None:
+    size = f"the image is {header.width} x {header.height} pixels"
+    if max(header.width, header.height) > limits.max_side:
+        raise InvalidImage(
+            Reason.SIDE_TOO_LONG, f"{size}; a side may have at most {limits.max_side}"
+        )
+    if header.width * header.height > limits.max_pixels:
+        raise InvalidImage(
+            Reason.TOO_MANY_PIXELS,
+            f"{size}, {header.width * header.height} in all; at most {limits.max_pixels} are "
+            "accepted",
+        )
+
+
+def _check_run_length_coded(num_bytes: int, header: Header, limits: ImageLimits) -> None:
+    pixels = header.width * header.height
+    if max(num_bytes, pixels) > limits.max_bmp_rle:
+        raise InvalidImage(
+            Reason.TOO_MANY_PIXELS,
+            f"the run-length coded BMP has {num_bytes} bytes and {pixels} pixels; at most "
+            f"{limits.max_bmp_rle} of either are accepted: save it as PNG",
+        )
+
+
+def _refusal(error: ImageFileError) -> InvalidImage:
+    if isinstance(error, ImageFormatError):
+        return InvalidImage(Reason.FORMAT_NOT_ALLOWED, f"{error}; send a {_or(FORMATS)} file")
+    if isinstance(error, TruncatedImageError):
+        return InvalidImage(Reason.TRUNCATED, f"{error}; send the whole file")
+    return InvalidImage(Reason.CORRUPT, f"{error}; send an undamaged file")
+
+
+def _or(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,243 @@
+"""A model file's bytes -> a checked model in memory -> verdict arrays, by ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES, CardError, ModelCard, read_card
+from isoserve.models.errors import InputError
+from isoserve.models.text import pluralize
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
+
+from isoserve.service.inference.execution_providers import Device, check_in_use, providers_of
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+NO_FOLDER = "/nonexistent/isoserve-refuses-external-data"
+SUM_TOLERANCE = 1e-3
+
+
+class ModelRefused(InputError):
+    """The file may not serve; the message says why.
+
+    Args:
+        reason: a stable slug, the label of the refusal in metrics and in ``/v1/models``.
+        detail: what was wrong, with which value, and what would be right.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the network says of a batch; higher score and p-value = more in-distribution."""
+
+    probabilities: Floats
+    """float32 [N, C], calibrated class probabilities."""
+    entropic_score: Floats
+    """float32 [N], minus the entropy in nats, in [-ln C, 0]."""
+    p_value: Floats
+    """float32 [N], conformal, in (0, 1]."""
+    class_p_value: Floats
+    """float32 [N], the same among calibration images of the predicted class."""
+    distances: Floats
+    """float32 [N, C], diagnostics only."""
+    predicted: list[int] = field(init=False)
+    """[N], the most probable class of each image, found once for all: NumPy lets go of the
+    interpreter for every reduction, which costs more than a hundred of these do."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "predicted", self.probabilities.argmax(axis=-1).tolist())
+
+
+class Model:
+    """One version of one model in memory: its card and a single-threaded session a slot.
+
+    A batch that holds a model keeps it alive, so a version is freed when its last batch is done.
+    """
+
+    def __init__(
+        self, name: str, version: int, data: bytes, sessions: Sequence[ort.InferenceSession]
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        self.card = read_card(sessions[0].get_modelmeta().custom_metadata_map)
+        self.labels = self.card.classes
+        self._sessions = sessions
+
+    def run(self, slot: int, images: Pixels) -> Outputs:
+        """One pass in the calling thread, on the slot's own session.
+
+        Args:
+            images: uint8 [N, H, W, 3], RGB, at the card's size.
+        """
+        return Outputs(*self._sessions[slot].run(OUTPUT_NAMES, {INPUT_NAME: images}))
+
+
+def read_model_bytes(path: Path, limit: int) -> bytes:
+    """The file's bytes.
+
+    Raises:
+        ModelRefused: it cannot be read, or is over the limit.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to read a pipe would wait for its writer
+            raise ModelRefused("unreadable", "it is no regular file")
+        size = status.st_size
+        if size > limit:
+            raise ModelRefused(
+                "too_large", f"the file has {size} bytes, more than max_model_bytes ({limit})"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelRefused("unreadable", f"the file cannot be read: {error.strerror}") from error
+
+
+def load_model(
+    name: str,
+    version: int,
+    data: bytes,
+    slots: int,
+    max_batch: int,
+    device: Device = "cpu",
+) -> Model:
+    """Build the sessions, check the contract, warm up.
+
+    On the CPU each slot has a single-threaded session of its own; any other device has one that
+    they share, since the device's memory is what there is least of.
+
+    Raises:
+        ModelRefused: not an ONNX model, no valid card, other inputs or outputs than the contract's,
+            or an answer to a plain image that cannot be right.
+    """
+    first = _session(data, device)
+    check_contract(first, _card(first))
+    others = [first if device != "cpu" else _session(data, device) for _ in range(slots - 1)]
+    model = Model(name, version, data, [first, *others])
+    for slot in range(slots):
+        _warm_up(model, slot, max_batch)
+    return model
+
+
+def check_contract(session: ort.InferenceSession, card: ModelCard) -> None:
+    """Compare the graph's inputs and outputs with the contract.
+
+    Raises:
+        ModelRefused: the first difference found.
+    """
+    height, width, classes = card.input.height, card.input.width, len(card.classes)
+    inputs = session.get_inputs()
+    names = [value.name for value in inputs]
+    if names != [INPUT_NAME]:
+        raise ModelRefused("contract", f"the inputs are {names}, expected ['{INPUT_NAME}']")
+    expected = {INPUT_NAME: ("tensor(uint8)", [height, width, 3])}
+    outputs = session.get_outputs()
+    names = [value.name for value in outputs]
+    if set(names) != set(OUTPUT_NAMES):
+        raise ModelRefused("contract", f"the outputs are {names}, expected {list(OUTPUT_NAMES)}")
+    for name in OUTPUT_NAMES:
+        per_class = name in ("probabilities", "distances")
+        expected[name] = ("tensor(float)", [classes] if per_class else [])
+    for value in (*inputs, *outputs):
+        dtype, shape = expected[value.name]
+        if value.type != dtype:
+            raise ModelRefused("contract", f"'{value.name}' is a {value.type}, expected {dtype}")
+        if len(value.shape) != len(shape) + 1 or any(
+            isinstance(size, int) and size != want
+            for size, want in zip(value.shape[1:], shape, strict=True)
+        ):
+            raise ModelRefused(
+                "contract",
+                f"'{value.name}' has shape {value.shape}, expected {['N', *shape]} as in the card",
+            )
+        if isinstance(value.shape[0], int):
+            raise ModelRefused(
+                "contract",
+                f"'{value.name}' has the fixed batch size {value.shape[0]}, expected any",
+            )
+
+
+def _session(data: bytes, device: Device) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Weights beside the file would be read relative to this folder: there are none.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", NO_FOLDER
+    )
+    providers = providers_of(device)
+    try:
+        session = ort.InferenceSession(data, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's own exceptions have no common public base
+        raise ModelRefused("not_onnx", f"ONNX Runtime refuses it: {_first_line(error)}") from error
+    try:
+        check_in_use(device, session)
+    except InputError as error:
+        raise ModelRefused("device", str(error)) from error
+    return session
+
+
+def _card(session: ort.InferenceSession) -> ModelCard:
+    try:
+        return read_card(session.get_modelmeta().custom_metadata_map)
+    except CardError as error:
+        raise ModelRefused("card", str(error)) from error
+
+
+def _warm_up(model: Model, slot: int, max_batch: int) -> None:
+    """Run the smallest and the largest batch: it allocates what serving needs, and tells lies."""
+    spec = model.card.input
+    noise = np.random.default_rng(0).integers(
+        0, 256, (max_batch, spec.height, spec.width, 3), dtype=np.uint8
+    )
+    for images in (noise[:1], noise):
+        try:
+            outputs = model.run(slot, images)
+        except Exception as error:  # as above
+            raise ModelRefused(
+                "warm_up", f"it fails on {pluralize(len(images), 'image')}: {_first_line(error)}"
+            ) from error
+        _check_answer(outputs, len(images), len(model.labels))
+
+
+def _check_answer(outputs: Outputs, n: int, classes: int) -> None:
+    shapes = {name: getattr(outputs, name).shape for name in OUTPUT_NAMES}
+    for name, shape in shapes.items():
+        want = (n, classes) if name in ("probabilities", "distances") else (n,)
+        if shape != want:
+            raise ModelRefused("warm_up", f"'{name}' came out as {shape}, expected {want}")
+        if not np.isfinite(getattr(outputs, name)).all():
+            raise ModelRefused("warm_up", f"'{name}' is not finite on random pixels")
+    off = float(np.abs(outputs.probabilities.sum(axis=1) - 1).max())
+    if off > SUM_TOLERANCE or outputs.probabilities.min() < 0:
+        raise ModelRefused("warm_up", f"'probabilities' do not add up to 1 (off by {off:.3g})")
+    for name in ("p_value", "class_p_value"):
+        values = getattr(outputs, name)
+        if values.min() <= 0 or values.max() > 1:
+            raise ModelRefused(
+                "warm_up", f"'{name}' leaves (0, 1]: {values.min():.3g} .. {values.max():.3g}"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,158 @@
+"""What both transports of the protocol do: find the version, run the images, manage models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.types import Receive
+
+from isoserve.service.batching.job import AwaitedJob, gather_until_disconnect
+from isoserve.service.errors import Problem
+from isoserve.service.http.routes.predict import PredictRoutes
+from isoserve.service.inference.images import InvalidImage
+from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference_protocol.answers import Row
+from isoserve.service.inference_protocol.requests import RequestLimits, RequestReader
+from isoserve.service.observability.request_record import RequestRecord
+from isoserve.service.repository.repository import Repository
+from isoserve.service.repository.versions import ServingModel
+from isoserve.service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which version is asked, in which request; ``receive`` tells when its client has gone."""
+
+    served: ServingModel
+    record: RequestRecord
+    receive: Receive
+
+
+class Inference:
+    """Goes through the same queue and the same slots as ``/v1/predict``."""
+
+    def __init__(self, settings: Settings, repository: Repository, predict: PredictRoutes) -> None:
+        self.repository = repository
+        self.limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
+        self._predict = predict
+        self.alpha = settings.alpha
+        self._management = settings.management
+
+    def served(self, name: str, version: str | None) -> ServingModel:
+        """The version that answers; ``version`` as the client wrote it.
+
+        Raises:
+            Problem: 400 for a version that is no number, else as :meth:`Repository.resolve`.
+        """
+        return self.repository.resolve(name, _number(version))
+
+    def reader(self, served: ServingModel) -> RequestReader:
+        """Reads the requests to this version."""
+        return RequestReader(served.model.card.input, self.limits, self.alpha)
+
+    def check(self, images: Sequence[bytes | Pixels]) -> list[bool]:
+        """Refuse what is no image; of each, whether it takes long to decode.
+
+        Raises:
+            Problem: names the first image that is refused.
+        """
+        return [
+            isinstance(image, bytes) and self._check(place, image)
+            for place, image in enumerate(images)
+        ]
+
+    async def run(
+        self, asked: Asked, images: Sequence[bytes | Pixels], large: Sequence[bool]
+    ) -> list[Row]:
+        """Each image's row, in order.
+
+        Raises:
+            Problem: an image is refused, or the queue is full.
+            ClientGone: the connection closed first.
+        """
+        jobs = [
+            AwaitedJob(asked.served, image, _row, slow)
+            for image, slow in zip(images, large, strict=True)
+        ]
+        asked.record.set_jobs(jobs)
+        self._predict.submit(jobs)
+        try:
+            answers = await gather_until_disconnect(jobs, asked.receive)
+        except asyncio.CancelledError:
+            for job in jobs:
+                job.future.cancel()
+            raise
+        for place, answer in enumerate(answers):
+            if isinstance(answer, InvalidImage):
+                raise _of_image(place, answer)
+            if isinstance(answer, Problem):
+                raise answer.copy()
+        return answers
+
+    def check_management(self, parameters: Sequence[str]) -> None:
+        """Refuse to load and unload where that is off, or by parameters that are not taken.
+
+        Raises:
+            Problem: 403 or 400.
+        """
+        if not self._management:
+            raise Problem(
+                403, "management_off", "loading and unloading are off: start with --management"
+            )
+        # Triton takes a configuration or a whole model here; this server's models are its folder's.
+        for name in parameters:
+            if name == "config" or name.startswith("file:"):
+                raise Problem(400, "bad_request", f"the parameter '{name[:64]}' is not supported")
+
+    async def load(self, name: str, version: str | None = None) -> None:
+        """Try again what was refused or unloaded, and what is new: one version, or all.
+
+        Raises:
+            Problem: 404, no such model or version; 400, a version is refused, or none serves.
+        """
+        number = _number(version)
+        await asyncio.to_thread(self.repository.load, name, number)
+        record = self.repository.find(name)
+        said = [
+            f"version {known.version}: {known.detail}"
+            for known in [*record.versions.values()]
+            if known.reason and number in (None, known.version)
+        ]
+        if record.served is None or said:
+            serves = record.served and f"version {record.served.model.version} serves"
+            said.append(serves or "no version serves")
+            raise Problem(400, "not_loaded", "; ".join(said))
+
+    async def unload(self, name: str, version: str | None = None) -> None:
+        """Take one version out of service, and the next lower one returns, or the whole model.
+
+        Raises:
+            Problem: 404, no such model or version.
+        """
+        await asyncio.to_thread(self.repository.unload, name, _number(version))
+
+    def _check(self, place: int, image: bytes) -> bool:
+        try:
+            return self._predict.check(image)
+        except InvalidImage as error:
+            raise _of_image(place, error) from error
+
+
+def _number(version: str | None) -> int | None:
+    if version is None:
+        return None
+    if not (version.isascii() and version.isdigit() and len(version) <= 18):
+        raise Problem(
+            400, "bad_version", f"the version must be a whole number, not '{version[:32]}'"
+        )
+    return int(version)
+
+
+def _row(outputs: Outputs, row: int, pixels: Pixels) -> Row:  # noqa: ARG001
+    return outputs, row
+
+
+def _of_image(place: int, error: InvalidImage) -> Problem:
+    return Problem(error.status, error.reason, f"image {place}: {error.detail}")

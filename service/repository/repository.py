@@ -1,0 +1,301 @@
+"""Versions on disk: ``NAME/VERSION/model.onnx``, watched, loaded, swapped, rolled back.
+
+The highest version that loads serves. A new one is loaded and warmed up beside it and then takes
+its place for the requests that come after; requests already queued keep the version they were
+given. A version that does not load is reported and the one before serves on; when the serving
+version is removed, or is unloaded by request, the next lower one returns. The version that the
+settings name as a model's shadow is loaded beside it and never answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from isoserve.service.batching.shadow_runner import Shadow, ShadowCounts
+from isoserve.service.errors import Problem
+from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
+from isoserve.service.observability.metrics import Metrics
+from isoserve.service.repository.folder import Files, ModelFolder
+from isoserve.service.repository.versions import (
+    ModelRecord,
+    ServingModel,
+    State,
+    VersionRecord,
+    fingerprint_of,
+)
+from isoserve.service.settings import Settings
+from isoserve.service.shadow_config import MissingShadows
+
+log = logging.getLogger("isoserve.repository")
+
+
+class Repository:
+    """The models of one folder, or of one file.
+
+    :meth:`scan` and the management calls run in one thread at a time; :meth:`resolve` and
+    :attr:`models` are read from the event loop without a lock, since records change whole.
+    """
+
+    def __init__(self, settings: Settings, slots: int, metrics: Metrics) -> None:
+        self._root = settings.repository
+        self._folder = ModelFolder(settings.repository)
+        self._settings = settings
+        self._slots = slots
+        self._metrics = metrics
+        self._changing = threading.RLock()
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="repository", daemon=True)
+        self._single_file_name = ""
+        self.shadows = settings.shadows
+        self._missing_shadows = MissingShadows(self.shadows)
+        self.models: dict[str, ModelRecord] = {}
+        self.scanned = False
+
+    def start(self) -> None:
+        """Scan in the background, now and every ``watch_seconds``."""
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Stop watching; blocks until a load in progress is done."""
+        self._stopping.set()
+        self._watcher.join()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the folder was looked through and one of its models has a version to answer."""
+        records = list(self.models.values())
+        return self.scanned and any(record.served for record in records)
+
+    def resolve(self, name: str | None, version: int | None) -> ServingModel:
+        """The version that answers now.
+
+        Raises:
+            Problem: 404 for a model or version that is not here, 503 when none is loaded.
+        """
+        record = self._record(name)
+        served = record.served
+        if served is None:
+            raise Problem(
+                503,
+                "no_model_ready",
+                f"model '{record.name}' has no version that serves",
+                retry_after=5,
+            )
+        if version is not None and version != served.model.version:
+            raise Problem(
+                404,
+                "no_such_version",
+                f"version {version} of model '{record.name}' does not serve; "
+                f"version {served.model.version} does",
+            )
+        return served
+
+    def find(self, name: str) -> ModelRecord:
+        """A model's record.
+
+        Raises:
+            Problem: 404, no such model.
+        """
+        record = self.models.get(name)
+        if record is None:
+            raise Problem(404, "no_such_model", f"no model is called '{name[:64]}'")
+        return record
+
+    def shadow_of(self, name: str) -> Shadow | None:
+        """A model's shadow, once it is in memory."""
+        record = self.models.get(name)
+        return None if record is None else record.shadow
+
+    def load(self, name: str, version: int | None = None) -> None:
+        """Try again what was refused or unloaded: one version, or all of the model's.
+
+        The highest that loads serves, here too.
+
+        Raises:
+            Problem: 404, no such model or version.
+        """
+        with self._changing:
+            self.scan()
+            for known in self._chosen(name, version):
+                if known.state in ("refused", "unloaded"):
+                    known.becomes("available")
+            self.find(name).unloaded = False
+            self.scan()
+
+    def unload(self, name: str, version: int | None = None) -> None:
+        """Take one version out of service, and the next lower one returns, or the whole model.
+
+        A version that is published later serves, unless the whole model was taken out.
+
+        Raises:
+            Problem: 404, no such model or version.
+        """
+        with self._changing:
+            for known in self._chosen(name, version):
+                known.becomes("unloaded")
+            if version is None:
+                self.find(name).unloaded = True
+            self.scan()
+
+    def scan(self) -> None:
+        """Bring what serves in line with what is on disk."""
+        with self._changing:
+            found = self._on_disk()
+            for name in [*self.models]:
+                if name not in found:
+                    self._serve(self.models.pop(name), None)
+                    log.info("model %s is gone", name)
+            for name in sorted(found):
+                files = found[name]
+                if files is not None:
+                    record = self.models.get(name) or ModelRecord(name)
+                    self._refresh(record, files)
+                    self.models[name] = record
+            self._missing_shadows.report(self.models)
+            self.scanned = True
+
+    def _record(self, name: str | None) -> ModelRecord:
+        name = name or self._settings.default_model
+        if name:
+            return self.find(name)
+        first = min(self.models, default=None)
+        if first is None:
+            raise Problem(
+                503,
+                "no_model_ready",
+                "no model is loaded" if self.scanned else "the models are being loaded",
+                retry_after=5,
+            )
+        return self.models[first]
+
+    def _chosen(self, name: str, version: int | None) -> list[VersionRecord]:
+        versions = self.find(name).versions
+        if version is None:
+            return list(versions.values())
+        if version not in versions:
+            raise Problem(404, "no_such_version", f"model '{name}' has no version {version}")
+        return [versions[version]]
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                self.scan()
+            except OSError as error:
+                log.error("the repository cannot be read: %s", error.strerror)
+            except Exception:
+                log.exception("the repository could not be scanned")
+            if self._stopping.wait(self._settings.watch_seconds):
+                return
+
+    def _on_disk(self) -> Mapping[str, Files | None]:
+        """Each model's files by version; None where they are not to be seen now."""
+        if self._root.is_file():
+            return {self._name_of_file(): {1: self._root}}
+        return self._folder.models()
+
+    def _name_of_file(self) -> str:
+        if not self._single_file_name:
+            try:
+                data = read_model_bytes(self._root, self._settings.max_model_bytes)
+                self._single_file_name = load_model(
+                    "file", 1, data, 1, 1, self._settings.device
+                ).card.name
+            except ModelRefused:
+                return self._root.stem  # the scan refuses it again, with the reason
+        return self._single_file_name
+
+    def _refresh(self, record: ModelRecord, files: Files) -> None:
+        """Find the highest version that loads and let it answer; see to the shadow beside it."""
+        for version in [*record.versions]:
+            if version not in files:
+                del record.versions[version]
+        at_first: State = "unloaded" if record.unloaded else "available"
+        for version in files:
+            record.versions.setdefault(version, VersionRecord(version, at_first))
+        chosen = None
+        for version in sorted(files, reverse=True):
+            known = record.versions[version]
+            if self._role(record, version) == "serving" and self._try(
+                record, known, files[version]
+            ):
+                chosen = version
+                break
+        if chosen is None:
+            self._serve(record, None)
+        for version, known in record.versions.items():
+            if known.state == "serving" and version != chosen:
+                known.becomes("available")
+        self._refresh_shadow(record, files)
+
+    def _refresh_shadow(self, record: ModelRecord, files: Files) -> None:
+        shadow = self.shadows.get(record.name)
+        if shadow is None:
+            return
+        path = files.get(shadow.version)
+        if path is None or not self._try(record, record.versions[shadow.version], path):
+            record.shadow = None
+        elif record.shadow is not None and record.served is not None:
+            record.shadow.counts.beside(record.served.model.version)
+
+    def _role(self, record: ModelRecord, version: int) -> State:
+        """What the version is when it is in memory."""
+        shadow = self.shadows.get(record.name)
+        return "serving" if shadow is None or version != shadow.version else "shadow"
+
+    def _try(self, record: ModelRecord, known: VersionRecord, path: Path) -> bool:
+        """Whether this version is in its role now, loading it if it has to."""
+        if known.state == "unloaded":
+            return False
+        role = self._role(record, known.version)
+        fingerprint = fingerprint_of(path)
+        if fingerprint == known.fingerprint and known.state in (role, "refused"):
+            return known.state == role
+        known.fingerprint = fingerprint
+        try:
+            model = self._load(record.name, known.version, path, role)
+        except ModelRefused as error:
+            self._metrics.model_loads.labels("refused").inc()
+            log.error("%s version %d refused: %s", record.name, known.version, error)
+            # A version in its role whose file was overwritten with a bad one stays in memory.
+            stays = known.state == role
+            known.becomes(role if stays else "refused", error.reason, str(error))
+            return stays
+        known.card, known.sha256 = model.card, model.sha256
+        self._metrics.model_loads.labels("loaded").inc()
+        if role == "serving":
+            self._serve(record, model)
+        else:
+            counts = ShadowCounts(self._metrics, record.name, known.version)
+            record.shadow = Shadow(model, self.shadows[record.name].share, counts)
+        known.becomes(role)
+        log.info("%s version %d is %s (%s)", record.name, known.version, role, model.sha256[:12])
+        return True
+
+    def _load(self, name: str, version: int, path: Path, role: State) -> Model:
+        settings = self._settings
+        slots = self._slots if role == "serving" else 1
+        try:
+            data = read_model_bytes(path, settings.max_model_bytes)
+            return load_model(name, version, data, slots, settings.max_batch, settings.device)
+        except ModelRefused:
+            raise
+        except Exception as error:  # whatever one file brings about, the others are looked at
+            log.exception("%s version %d failed to load", name, version)
+            said = f"loading it failed with {type(error).__name__}; see the server's log"
+            raise ModelRefused("failed", said) from error
+
+    def _serve(self, record: ModelRecord, model: Model | None) -> None:
+        """Swap: from this assignment on, requests get the new version."""
+        old = record.served
+        if old is None and model is None:
+            return
+        if old is not None:
+            self._metrics.model_left(old.model)
+        record.served = (
+            None
+            if model is None
+            else ServingModel(model, self._metrics.model_serves(model, self._settings.alpha))
+        )

@@ -1,0 +1,180 @@
+"""Several serving processes on one socket, and the one that keeps them alive; none outlives it.
+
+They share the listening socket, so a connection that no one has taken yet outlives a worker that
+is killed. Prometheus' client adds their numbers up through files in a folder of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import FrameType
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from isoserve.service.http.acceptor import ConnectionTable, WorkerSlot
+from isoserve.service.observability.log_writer import configure_logging
+from isoserve.service.observability.metrics import MULTIPROCESS_FOLDER
+from isoserve.service.server import STOP_SIGNALS, serve_until_stopped
+from isoserve.service.settings import Settings
+
+log = logging.getLogger("isoserve.workers")
+
+SHORT_LIFE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 10.0
+"""A worker that dies young comes back after a pause that doubles, up to this."""
+
+STOP_SLACK_SECONDS = 10.0
+"""Beyond the grace: to finish a batch and a load. A worker that is still there then is killed."""
+
+
+def serve_with_workers(settings: Settings, listener: socket.socket) -> None:
+    """Keep ``settings.workers`` processes serving until SIGTERM or SIGINT."""
+    with _metrics_folder() as folder:
+        supervisor = _Supervisor(settings, listener, folder)
+        for number in STOP_SIGNALS:
+            signal.signal(number, supervisor.stop)
+        supervisor.run()
+
+
+class _Supervisor:
+    def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._folder = folder
+        self._context = multiprocessing.get_context("spawn")
+        self._connections = ConnectionTable(self._context, settings.workers)
+        self._workers: list[_Worker] = [_Worker(index) for index in range(settings.workers)]
+        self._woken, self._wake = os.pipe()
+        self._stopping = False
+
+    def run(self) -> None:
+        while not self._stopping:
+            pause = LONGEST_PAUSE_SECONDS
+            for worker in self._workers:
+                if worker.process is None:
+                    pause = min(pause, self._start_when_due(worker))
+            self._wait(pause)
+            for worker in self._workers:
+                if worker.process is not None and not worker.process.is_alive():
+                    self._bury(worker, worker.process)
+        self._end_all()
+
+    def stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """A signal's handler: only wakes the loop."""
+        self._stopping = True
+        os.write(self._wake, b".")
+
+    def _start_when_due(self, worker: _Worker) -> float:
+        """Start the worker, or the seconds until it is due."""
+        due = worker.not_before - time.monotonic()
+        if due > 0:
+            return due
+        process = self._context.Process(
+            target=_work,
+            args=(self._settings, self._listener, WorkerSlot(self._connections, worker.index)),
+            name=f"worker-{worker.index}",
+        )
+        # Ctrl-C reaches the whole terminal: a worker that still imports would end in a trace. It is
+        # ended by SIGTERM instead, whichever signal came here. The tracker's start would take the
+        # block away, so it comes first.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        worker.process, worker.started = process, time.monotonic()
+        log.info("worker %d started as process %d", worker.index, process.pid)
+        return LONGEST_PAUSE_SECONDS
+
+    def _bury(self, worker: _Worker, process: SpawnProcess) -> None:
+        lived = time.monotonic() - worker.started
+        worker.pause = min(2 * worker.pause or 0.5, LONGEST_PAUSE_SECONDS)
+        if lived > SHORT_LIFE_SECONDS:
+            worker.pause = 0.0
+        worker.not_before = time.monotonic() + worker.pause
+        log.error(
+            "worker %d, process %d, ended with %s after %.1f s; it returns in %.1f s",
+            *(worker.index, process.pid, process.exitcode, lived, worker.pause),
+        )
+        self._forget(process)
+        self._connections.leave(worker.index)
+        worker.process = None
+
+    def _forget(self, process: SpawnProcess) -> None:
+        # Its gauges leave the sum; its counts stay, since counters never go back.
+        mark_process_dead(process.pid, str(self._folder))  # type: ignore[no-untyped-call]
+        process.join()
+        process.close()
+
+    def _wait(self, seconds: float) -> None:
+        alive = [w.process.sentinel for w in self._workers if w.process is not None]
+        wait([*alive, self._woken], seconds)
+
+    def _end_all(self) -> None:
+        processes = [worker.process for worker in self._workers if worker.process is not None]
+        for process in processes:
+            process.terminate()
+        self._listener.close()
+        deadline = time.monotonic() + self._settings.grace_seconds + STOP_SLACK_SECONDS
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                log.error("process %d did not stop in time and is killed", process.pid)
+                process.kill()
+            self._forget(process)
+
+
+class _Worker:
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.process: SpawnProcess | None = None
+        self.started = self.not_before = self.pause = 0.0
+
+
+def _work(settings: Settings, listener: socket.socket, slot: WorkerSlot) -> None:
+    log_writer = configure_logging(settings.log_format, shared=True)
+    threading.Thread(target=_outlive_no_supervisor, name="supervisor", daemon=True).start()
+    serve_until_stopped(settings, listener, log_writer, slot)
+
+
+def _outlive_no_supervisor() -> None:
+    """Stop as on SIGTERM when the supervisor is gone without having said so, as after SIGKILL.
+
+    A worker left over would hold the port, and nobody would count it or bring it back.
+    """
+    supervisor = multiprocessing.parent_process()
+    assert supervisor is not None
+    supervisor.join()
+    log.error("process %d stops: its supervisor is gone", os.getpid())
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[Path]:
+    """An empty folder, named in the environment that the workers inherit."""
+    given = os.environ.get(MULTIPROCESS_FOLDER)
+    folder = Path(given or tempfile.mkdtemp(prefix="isoserve-metrics-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.db"):
+        old.unlink()
+    os.environ[MULTIPROCESS_FOLDER] = str(folder)
+    try:
+        yield folder
+    finally:
+        if given is None:
+            shutil.rmtree(folder, ignore_errors=True)

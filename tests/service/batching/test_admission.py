@@ -1,0 +1,122 @@
+"""Who may join a queue."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from isoserve.service.batching import admission
+from isoserve.service.batching.admission import (
+    CALM_SECONDS,
+    SHORT_QUEUE,
+    Admission,
+    QueueLimits,
+    Refused,
+)
+
+LIMITS = QueueLimits(images=1_000, seconds=0.5, max_batch=32)
+SERVERS = 2
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(admission, "perf_counter", clock)
+    return clock
+
+
+def door(seconds_an_image: float = 0.01) -> Admission:
+    made = Admission(LIMITS, SERVERS)
+    made.served(10, 10 * seconds_an_image)
+    return made
+
+
+def limit_met(made: Admission, waiting: int, images: int = 1) -> str:
+    try:
+        made.admit(waiting, images)
+    except Refused as refusal:
+        return refusal.limit
+    return ""
+
+
+def test_a_refusal_is_a_429_that_says_when_to_come_back() -> None:
+    refusal = Refused("seconds", "the wait would be about 2.4 s", 2.4)
+    assert refusal.status == 429
+    assert refusal.headers["retry-after"] == "3"
+    assert Refused("overload", "too much", 0.1).headers["retry-after"] == "1"
+
+
+def test_the_expected_wait_is_images_times_cost_over_servers(clock: Clock) -> None:  # noqa: ARG001
+    made = door(0.01)
+    assert limit_met(made, 100) == ""  # 100 x 0.01 / 2 = 0.5 s
+    assert limit_met(made, 101) == "seconds"
+
+
+def test_images_are_limited_whatever_they_cost(clock: Clock) -> None:  # noqa: ARG001
+    assert limit_met(door(1e-6), 999, 1) == ""
+    assert limit_met(door(1e-6), 999, 2) == "images"
+
+
+def test_after_a_refusal_the_queue_is_short_until_nothing_was_refused_for_a_while(
+    clock: Clock,
+) -> None:
+    made = door()
+    assert limit_met(made, 101) == "seconds"
+    assert limit_met(made, SHORT_QUEUE * SERVERS) == "overload"
+    assert limit_met(made, SHORT_QUEUE * SERVERS - 1) == ""
+    clock.now += 0.9 * CALM_SECONDS
+    assert limit_met(made, 50) == "overload"
+    clock.now += 0.9 * CALM_SECONDS
+    assert limit_met(made, 50) == "overload"
+    clock.now += 1.1 * CALM_SECONDS
+    assert limit_met(made, 50) == ""
+
+
+def test_a_slow_network_still_has_a_short_queue(clock: Clock) -> None:  # noqa: ARG001
+    assert limit_met(door(60.0), SHORT_QUEUE * SERVERS - 1) == ""
+    assert limit_met(door(60.0), SHORT_QUEUE * SERVERS) == "seconds"
+
+
+def test_a_batch_request_finds_room_in_an_empty_queue_under_overload(clock: Clock) -> None:
+    made = door()
+    assert limit_met(made, 101) == "seconds"
+    clock.now += 0.1
+    assert limit_met(made, 0, 64) == ""
+
+
+@pytest.mark.parametrize("offered", [4.0, 20.0])
+def test_under_lasting_overload_what_is_accepted_waits_for_a_few_images_only(
+    clock: Clock, offered: float
+) -> None:
+    """Images arrive ``offered`` times as fast as two servers of 40 ms an image take them."""
+    made, cost = door(0.04), 0.04 / SERVERS
+    waiting, waits, refused = 0, [], 0
+    due = clock.now
+    for step in itertools.count():
+        clock.now = 100.0 + step * cost / offered
+        while waiting and due <= clock.now:
+            waiting, due = waiting - 1, due + cost
+        if not waiting:
+            due = max(due, clock.now + cost)
+        if limit_met(made, waiting):
+            refused += 1
+        else:
+            waits.append((clock.now, waiting * cost))
+            waiting += 1
+        if clock.now > 160.0:
+            break
+    assert max(wait for _, wait in waits) <= LIMITS.seconds + cost
+    # The long queue of the beginning is gone after a second; from then on it stays short.
+    assert max(wait for at, wait in waits if at > 102.0) <= SHORT_QUEUE * SERVERS * cost
+    waits.sort(key=lambda entry: entry[1])
+    assert waits[int(0.99 * len(waits))][1] <= SHORT_QUEUE * SERVERS * cost + 0.2 * LIMITS.seconds
+    assert len(waits) >= 0.98 * 60 / cost  # and the servers never starve

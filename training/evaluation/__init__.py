@@ -1,0 +1,1 @@
+"""Out-of-distribution metrics, evaluation of a model file, figures."""

@@ -1,0 +1,114 @@
+"""How good an exported model is: its classes on test images, its score on out-distributions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from isoserve.models.card import HeldOut, ModelCard, OODResult
+from isoserve.models.errors import InputError
+from isoserve.training.atomic import atomic_path
+from isoserve.training.data import LabelledImages
+from isoserve.training.evaluation.figures import score_histogram
+from isoserve.training.evaluation.metrics import (
+    accuracy,
+    expected_calibration_error,
+    negative_log_likelihood,
+    ood_metrics,
+)
+from isoserve.training.onnx_graph import Outputs, run_graph
+from isoserve.training.out_distributions import OutDistribution
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results as the card carries them, and the scores behind them."""
+
+    test: HeldOut
+    out_distributions: list[OODResult]
+    inside: Outputs
+    """Of the test images, by output name."""
+    labels: NDArray[np.int64]
+    """[N], of the test images."""
+    out_scores: dict[str, NDArray[np.float32]]
+
+    def added_to(self, card: ModelCard) -> ModelCard:
+        """The card with this evaluation in place of any former one."""
+        held_out = [part for part in card.held_out if part.split != "test"]
+        return card.model_copy(
+            update={"held_out": [*held_out, self.test], "evaluation": self.out_distributions}
+        )
+
+    def save(self, folder: Path, card: ModelCard) -> None:
+        """Write ``evaluation.json`` and ``scores.png``."""
+        report = {
+            "model": card.name,
+            "network": card.network,
+            "loss": card.loss,
+            "alpha": card.calibration.alpha,
+            "test": self.test.model_dump(),
+            "out_distributions": [result.model_dump() for result in self.out_distributions],
+        }
+        with atomic_path(folder / "evaluation.json") as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
+        score_histogram(
+            folder / "scores.png",
+            self.inside["entropic_score"],
+            self.out_scores,
+            threshold=card.calibration.threshold,
+        )
+
+
+def evaluate(
+    model: onnx.ModelProto,
+    card: ModelCard,
+    test: LabelledImages,
+    out_distributions: list[OutDistribution],
+) -> Evaluation:
+    """Score test images and out-distributions through the exported graph.
+
+    Raises:
+        InputError: the test images' classes are not the model's.
+    """
+    check_classes(test, card)
+    inside = run_graph(model, test.pixels)
+    alpha = np.float32(card.calibration.alpha)
+    results, out_scores = [], {}
+    for out in out_distributions:
+        outside = run_graph(model, out.pixels)
+        metrics = ood_metrics(inside["entropic_score"], outside["entropic_score"])
+        out_scores[out.name] = outside["entropic_score"]
+        results.append(
+            OODResult(
+                out_distribution=out.name,
+                n=len(out),
+                tnr_at_tpr95=metrics.tnr_at_tpr95,
+                auroc=metrics.auroc,
+                dtacc=metrics.dtacc,
+                rejected=float(np.mean(outside["p_value"] <= alpha)),
+                note=out.note,
+            )
+        )
+    held_out = HeldOut(
+        split="test",
+        n=len(test),
+        accuracy=accuracy(inside["probabilities"], test.labels),
+        ece=expected_calibration_error(inside["probabilities"], test.labels),
+        nll=negative_log_likelihood(inside["probabilities"], test.labels),
+        rejected=float(np.mean(inside["p_value"] <= alpha)),
+    )
+    return Evaluation(held_out, results, inside, test.labels, out_scores)
+
+
+def check_classes(images: LabelledImages, card: ModelCard) -> None:
+    """Refuse labelled images whose classes are not the model's, in its order."""
+    if list(images.classes) != card.classes:
+        raise InputError(
+            f"{images.name} has the classes {', '.join(images.classes)}; the model was trained "
+            f"on {', '.join(card.classes)}"
+        )

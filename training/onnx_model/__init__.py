@@ -1,0 +1,1 @@
+"""The exported file: export, parity, calibration, quantization."""

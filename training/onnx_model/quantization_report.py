@@ -1,0 +1,111 @@
+"""What an int8 model costs in accuracy and AUROC, and what it brings in images a second."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from isoserve.models.card import INPUT_NAME
+from isoserve.training.data import LabelledImages
+from isoserve.training.evaluation.metrics import accuracy, ood_metrics
+from isoserve.training.onnx_graph import run_graph
+from isoserve.training.out_distributions import OutDistribution
+
+BATCH_SIZES = (1, 32)
+"""A lone request, and the most the server runs at once by default."""
+
+ROUNDS = 7
+IMAGES_A_ROUND = 64
+
+
+@dataclass(frozen=True)
+class Change:
+    """A share in [0, 1], higher = better, of both models on the same images."""
+
+    float32: float
+    int8: float
+
+    @property
+    def loss(self) -> float:
+        """Positive where int8 is worse."""
+        return self.float32 - self.int8
+
+    def as_dict(self) -> dict[str, float]:
+        """Both shares by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class QuantisationCost:
+    """Losses, on ``n`` held-out images, and gain."""
+
+    n: int
+    accuracy: Change
+    auroc: dict[str, Change]
+    """Of the entropic score, by out-distribution."""
+    speedup: dict[int, float]
+    """Batch size -> int8 images a second over float32's, on one core of this machine."""
+
+
+def measure_cost(
+    float32: onnx.ModelProto,
+    int8: onnx.ModelProto,
+    images: LabelledImages,
+    out_distributions: list[OutDistribution],
+) -> QuantisationCost:
+    """Run both models over the same images."""
+    models = (float32.SerializeToString(), int8.SerializeToString())
+    inside = [run_graph(model, images.pixels) for model in models]
+    auroc = {
+        out.name: Change(
+            *(
+                ood_metrics(
+                    held["entropic_score"], run_graph(model, out.pixels)["entropic_score"]
+                ).auroc
+                for model, held in zip(models, inside, strict=True)
+            )
+        )
+        for out in out_distributions
+    }
+    return QuantisationCost(
+        n=len(images),
+        accuracy=Change(*(accuracy(held["probabilities"], images.labels) for held in inside)),
+        auroc=auroc,
+        speedup=measure_speedup(*models, images.pixels),
+    )
+
+
+def measure_speedup(float32: bytes, int8: bytes, pixels: NDArray[np.uint8]) -> dict[int, float]:
+    """Median over interleaved rounds of the ratio of processor time, by batch size.
+
+    Each round runs both models in turn on one thread, so that what else the machine does meets
+    both; processor time does not count the time in which it did that.
+    """
+    sessions = [_single_threaded(model) for model in (float32, int8)]
+    speedup = {}
+    for size in BATCH_SIZES:
+        batch = np.ascontiguousarray(np.resize(pixels, (size, *pixels.shape[1:])))
+        ratios = []
+        for _ in range(ROUNDS):
+            old, new = (_seconds(session, batch) for session in sessions)
+            ratios.append(old / new)
+        speedup[size] = float(np.median(ratios))
+    return speedup
+
+
+def _single_threaded(model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _seconds(session: onnxruntime.InferenceSession, batch: NDArray[np.uint8]) -> float:
+    started = time.thread_time()
+    for _ in range(max(IMAGES_A_ROUND // len(batch), 1)):
+        session.run(None, {INPUT_NAME: batch})
+    return time.thread_time() - started

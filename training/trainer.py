@@ -1,0 +1,263 @@
+"""The training loop, on whatever devices Lightning Fabric is given.
+
+Every random choice comes from (seed, epoch, step), and a checkpoint is written after each epoch:
+a run that was killed and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from isoserve.models.card import InputSpec
+from isoserve.models.classifier import Classifier
+from isoserve.models.errors import InputError
+from isoserve.models.heads import IsoMax2Head
+from isoserve.models.text import printable
+from isoserve.training.augment import crop_and_flip
+from isoserve.training.baselines.acet import (
+    largest_log_probability,
+    most_confident,
+    noise_images,
+    split_logits,
+)
+from isoserve.training.batches import (
+    ResidentImages,
+    channel_statistics,
+    epoch_batches,
+    mixed_seed,
+    normalise,
+)
+from isoserve.training.checkpoint import FILE_NAME, Checkpoint
+from isoserve.training.data import LabelledImages, held_out_count, hold_out, smallest_calibration
+from isoserve.training.progress import Progress
+from isoserve.training.recipe import Recipe
+from isoserve.training.running_means import RunningMeans
+
+
+def fit(
+    fabric: Fabric, recipe: Recipe, source: str, images: LabelledImages, output: Path
+) -> Checkpoint:
+    """Train to the recipe's last epoch, going on from ``output``'s checkpoint if there is one.
+
+    Returns:
+        The last checkpoint, also saved in ``output``.
+
+    Raises:
+        InputError: the checkpoint there was made by another recipe or from other images, or the
+            images are too few.
+    """
+    checkpoint = _start(recipe, source, images)
+    if (output / FILE_NAME).exists():
+        checkpoint = _matching(Checkpoint.load(output), checkpoint)
+    if recipe.batch_size % fabric.world_size:
+        raise InputError(
+            f"batch size {recipe.batch_size} does not divide over {fabric.world_size} processes"
+        )
+    training, held_out = split(images, recipe)
+    torch.manual_seed(recipe.seed)
+    classifier = recipe.fresh_classifier(len(images.classes))
+    classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(classifier, recipe)
+    if checkpoint.epoch:
+        classifier.load_state_dict(checkpoint.weights)
+        optimizer.load_state_dict(checkpoint.optimizer)
+    if recipe.compile:
+        classifier.compile()
+    model, fabric_optimizer = fabric.setup(classifier, optimizer)
+    precision = fabric.strategy.precision
+    if checkpoint.loss_scale:
+        precision.load_state_dict(checkpoint.loss_scale)
+    epoch_of = _Epoch(fabric, recipe, classifier, model, fabric_optimizer, checkpoint)
+    resident = ResidentImages(fabric, training)
+    with Progress(recipe, len(training), enabled=fabric.is_global_zero) as progress:
+        progress.resume(checkpoint.epoch)
+        for epoch in range(checkpoint.epoch, recipe.epochs):
+            row = epoch_of.train(resident, epoch, progress)
+            row |= evaluate_split(fabric, model, held_out, checkpoint)
+            checkpoint = replace(
+                checkpoint,
+                history=[*checkpoint.history, row],
+                weights=classifier.state_dict(),
+                optimizer=optimizer.state_dict(),
+                loss_scale=precision.state_dict(),
+            )
+            if fabric.is_global_zero:
+                checkpoint.save(output)
+            progress.end_epoch(epoch, row)
+            fabric.barrier()
+    return checkpoint
+
+
+def split(images: LabelledImages, recipe: Recipe) -> tuple[LabelledImages, LabelledImages]:
+    """The recipe's (training, held-out) split of a training set.
+
+    Raises:
+        InputError: too few images to hold out what calibration needs.
+    """
+    needed = smallest_calibration(recipe.alpha, recipe.delta)
+    first = held_out_count(len(images), recipe.held_out, recipe.alpha, recipe.delta)
+    # Shares rounded down a class may sum to less than is needed; then more is asked for.
+    for count in range(first, len(images) + 1):
+        training, held_out = hold_out(images.labels, count, recipe.seed)
+        if len(held_out) >= needed:
+            return images.take(training), images.take(held_out)
+    raise InputError(
+        f"{len(images)} images of {len(images.classes)} classes are too few to calibrate: at alpha "
+        f"{recipe.alpha} and delta {recipe.delta} {needed} must be held out and one of each class "
+        "left to train on"
+    )
+
+
+def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; IsoMax2's scales and tilts in a group of their own.
+
+    By default undecayed and at a tenth of the rate: [IsoMax2] table 3. Prototypes and batch
+    normalisation are decayed like everything else.
+    """
+    own = []
+    if isinstance(classifier.head, IsoMax2Head):
+        own = [classifier.head.scales, classifier.head.tilts]
+    rest = [p for p in classifier.parameters() if all(p is not other for other in own)]
+    groups: list[dict[str, Any]] = [
+        {"params": rest, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    ]
+    if own:
+        rate = recipe.learning_rate * recipe.scale_learning_rate
+        groups.append({"params": own, "lr": rate, "weight_decay": recipe.scale_weight_decay})
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+
+
+@torch.no_grad()
+def evaluate_split(
+    fabric: Fabric, model: nn.Module, images: LabelledImages, checkpoint: Checkpoint
+) -> dict[str, float]:
+    """Loss, accuracy and mean entropy on a split; every process takes the same images."""
+    model.eval()
+    tally = RunningMeans(fabric)
+    resident = ResidentImages(fabric, images)
+    for start in range(0, len(images), 256):
+        indices = np.arange(start, min(start + 256, len(images)))
+        pixels, targets = resident.batch(indices)
+        logits = model(normalise(pixels, checkpoint))
+        tally.add(torch.nn.functional.cross_entropy(logits.cold_logits, targets), logits, targets)
+    return {f"held_out_{key}": value for key, value in tally.means().items()}
+
+
+class _Epoch:
+    """One pass over the training images."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        classifier: Classifier,
+        model: nn.Module,
+        optimizer: Any,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self.fabric, self.recipe, self.classifier = fabric, recipe, classifier
+        self.model, self.optimizer, self.checkpoint = model, optimizer, checkpoint
+
+    def train(self, images: ResidentImages, epoch: int, progress: Progress) -> dict[str, float]:
+        recipe, fabric = self.recipe, self.fabric
+        torch.manual_seed(mixed_seed(recipe.seed, epoch, fabric.global_rank))  # dropout
+        self.model.train()
+        tally, began = RunningMeans(fabric), time.perf_counter()
+        batches = list(epoch_batches(len(images), recipe, epoch))
+        for step, indices in enumerate(batches):
+            self._set_learning_rate((epoch + step / len(batches)) / recipe.epochs)
+            generator = torch.Generator().manual_seed(mixed_seed(recipe.seed, epoch, step))
+            mine = slice(fabric.global_rank, None, fabric.world_size)
+            pixels, targets = images.batch(indices)
+            pixels = crop_and_flip(pixels, generator, recipe.flip)[mine]
+            targets = targets[mine]
+            if recipe.acet_steps:
+                generator.manual_seed(mixed_seed(recipe.seed, epoch, step, 1 + fabric.global_rank))
+                noise = self._confident_noise(pixels, generator)
+                both = torch.cat([normalise(pixels, self.checkpoint), noise])
+                logits, on_noise = split_logits(self.model(both), len(targets))
+                penalty = largest_log_probability(on_noise.cold_logits).mean()
+                loss = self.classifier.head.loss(logits, targets) + penalty
+            else:
+                logits = self.model(normalise(pixels, self.checkpoint))
+                loss = self.classifier.head.loss(logits, targets)
+            fabric.backward(loss)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            tally.add(loss.detach(), logits, targets)
+            progress.advance(len(indices))
+        means = tally.means()
+        if not np.isfinite(means["loss"]):
+            raise InputError(
+                f"the loss is {means['loss']} in epoch {epoch + 1}: training diverged; "
+                f"try a learning rate below {recipe.learning_rate}"
+            )
+        return means | {
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "images_per_second": len(images) / (time.perf_counter() - began),
+        }
+
+    def _confident_noise(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        def confidence(noise: Tensor) -> Tensor:
+            with self.fabric.autocast():
+                logits = self.classifier(normalise(255 * noise, self.checkpoint))
+            return largest_log_probability(logits.cold_logits)
+
+        self.classifier.eval()  # the attack leaves the running statistics alone
+        noise = most_confident(confidence, noise_images(pixels, generator), self.recipe.acet_steps)
+        self.classifier.train()
+        return normalise(255 * noise, self.checkpoint)
+
+    def _set_learning_rate(self, progress: float) -> None:
+        factor = self.recipe.learning_rate_factor(progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:
+    training, _ = split(images, recipe)
+    mean, std = channel_statistics(training.pixels)
+    height, width = images.pixels.shape[1:3]
+    return Checkpoint(
+        recipe=recipe.model_dump(),
+        command=printable(shlex.join(["isoserve", *sys.argv[1:]])),
+        source=source,
+        data_name=images.name,
+        data_digest=images.digest(),
+        training_images=len(training),
+        classes=list(images.classes),
+        input=InputSpec(height=height, width=width).model_dump(),
+        mean=mean,
+        std=std,
+        history=[],
+        weights={},
+        optimizer={},
+    )
+
+
+def _matching(found: Checkpoint, wanted: Checkpoint) -> Checkpoint:
+    if found.data_digest != wanted.data_digest:
+        raise InputError(
+            f"the run to resume was trained on other images ({found.data_name}, digest "
+            f"{found.data_digest[:12]}, now {wanted.data_digest[:12]}); choose another --output"
+        )
+    recipe = found.parsed_recipe().model_dump()
+    for key, value in wanted.recipe.items():
+        if recipe[key] != value:
+            raise InputError(
+                f"the run to resume has {key} {recipe[key]}, not {value}; "
+                "give the same settings or choose another --output"
+            )
+    return found
