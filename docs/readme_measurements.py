@@ -28,11 +28,11 @@ def readme() -> str:
 
 def measurements() -> str:
     """The measured part's text."""
-    parts = [_knowing(), _int8(), _folder(), _observability(), _soak(), _overload(), _throughput()]
+    parts = [_ood_overhead(), _int8(), _folder(), _observability(), _soak(), _overload(), _throughput()]
     return "\n".join(parts)
 
 
-def _knowing() -> str:
+def _ood_overhead() -> str:
     found = _result("ood_overhead")
     costs = " and ".join(
         f"{_percent(row['ratio'] - 1)} at batch {row['batch_size']}" for row in found["rows"]

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from benchmarks.contract_graph import Constants, contract_model, knowing_nodes
+from benchmarks.contract_graph import Constants, contract_model, ood_nodes
 from isoserve.models.card import INPUT_NAME, Calibration, DataSummary, InputSpec, ModelCard
 
 SCALE = 10.0
@@ -80,7 +80,7 @@ def tiny_model(model: TinyModel = TinyModel()) -> onnx.ModelProto:
         node("Div", ["pixels", "full"], ["unit"]),
         node("ReduceMean", ["unit", "axes_image"], ["plain_features"], keepdims=0),
         *_work_nodes(model, constants),
-        *knowing_nodes(model.prototypes, SCALE, scores, constants),
+        *ood_nodes(model.prototypes, SCALE, scores, constants),
         node("ArgMax", ["cold_logits"], ["predicted"], axis=1, keepdims=0),
         node("Gather", ["of_class", "predicted"], ["peers"], axis=0),
         node("Mul", ["below", "peers"], ["peers_below"]),
