@@ -31,6 +31,7 @@ DEFAULT_DELTA = 0.05
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
+Loss = Literal["softmax", "isomax", "isomax+", "isomax2", "custom"]
 
 
 class CardError(InputError):
@@ -115,7 +116,7 @@ class ModelCard(_Part):
         "float32", description="Arithmetic of the backbone; the head's is always float32."
     )
     parameters: int = Field(ge=1, description="Learned parameters, head included.")
-    loss: Literal["softmax", "isomax", "isomax+", "isomax2"]
+    loss: Loss = Field(description="Head and loss; custom where the network brought its own.")
     data: DataSummary
     seed: int
     recipe: dict[str, Any] = Field(description="Optimiser, schedule, epochs, augmentation.")

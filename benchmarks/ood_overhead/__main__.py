@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from isoserve.models.backbones import build_backbone
 from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES
 from isoserve.models.classifier import build_classifier
+from isoserve.models.served_model import ServedModel
 from isoserve.training.onnx_model.calibrate import set_initializer
-from isoserve.training.onnx_model.export import ServedModel, to_onnx
+from isoserve.training.onnx_model.export import to_onnx
 
 BATCH_SIZES = (1, 32)
 MEAN, STD = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
@@ -38,11 +39,11 @@ class Bare(nn.Module):
 
     def __init__(self, network: str, classes: int) -> None:
         super().__init__()
-        self.served = ServedModel(build_classifier(network, "softmax", classes), MEAN, STD)
+        self.served = ServedModel(build_classifier(network, "softmax", classes), classes, MEAN, STD)
 
     def forward(self, images: Tensor) -> Tensor:
-        pixels = (images.permute(0, 3, 1, 2).float() - self.served.mean) / self.served.std
-        return torch.softmax(self.served.classifier(pixels).cold_logits, dim=1)
+        logits = self.served.classifier(self.served.normalize(images))
+        return torch.softmax(logits.cold_logits, dim=1)
 
 
 def main() -> None:
@@ -88,7 +89,7 @@ def _bare_model(network: str, classes: int, example: Tensor) -> bytes:
 
 def _ood_model(options: argparse.Namespace, example: Tensor) -> bytes:
     classifier = build_classifier(options.network, "isomax2", options.classes)
-    model = to_onnx(ServedModel(classifier, MEAN, STD).eval(), example)
+    model = to_onnx(ServedModel(classifier, options.classes, MEAN, STD).eval(), example)
     n, classes = options.calibration, options.classes
     scores = np.sort(np.random.default_rng(0).uniform(-np.log(classes), 0, n))
     set_initializer(model, "calibration_scores", scores[np.newaxis])

@@ -269,7 +269,7 @@ def _export(
 ) -> None:
     _, held_out = split(images, checkpoint.parsed_recipe())
     of_data = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.data_name)[:64].strip("-._")
-    model = exporting.export(
+    model = exporting.export_checkpoint(
         checkpoint,
         held_out,
         name=name or of_data or "model",

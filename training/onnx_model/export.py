@@ -11,20 +11,30 @@ import importlib.metadata
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
-from isoserve.models.card import CARD_KEY, INPUT_NAME, OUTPUT_NAMES, DataSummary, ModelCard
-from isoserve.models.classifier import Classifier
+from isoserve.models.card import (
+    CARD_KEY,
+    DEFAULT_ALPHA,
+    DEFAULT_DELTA,
+    INPUT_NAME,
+    OUTPUT_NAMES,
+    DataSummary,
+    InputSpec,
+    Loss,
+    ModelCard,
+)
 from isoserve.models.errors import InputError
-from isoserve.models.heads import IsoMax2Head
-from isoserve.models.scores import entropic_score
+from isoserve.models.heads import HEADS, IsoMax2Head
+from isoserve.models.served_model import ServedModel
 from isoserve.training.atomic import atomic_path
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.data import LabelledImages, evenly_spread
@@ -36,60 +46,29 @@ OPSET = 20
 _TRACES = ("pkg.torch.onnx.stack_trace", "pkg.torch.onnx.fx_node")
 
 
-class ServedModel(nn.Module):
-    """uint8 images [N, H, W, 3] -> the outputs of :data:`isoserve.models.card.OUTPUT_NAMES`.
+@dataclass(frozen=True)
+class Description:
+    """What an exported model's card says besides what the export itself measures."""
 
-    The calibration buffers are placeholders until
-    :mod:`isoserve.training.onnx_model.calibrate` sets them in the exported graph; their names are
-    the initialisers' names there. Denominators are n + 1 as they stand: the exporter would fold
-    an addition away, and the name with it.
-    """
-
-    mean: Tensor
-    std: Tensor
-    temperature: Tensor
-    calibration_scores: Tensor
-    calibration_denominator: Tensor
-    class_calibration_scores: Tensor
-    class_calibration_denominators: Tensor
-
-    def __init__(self, classifier: Classifier, mean: list[float], std: list[float]) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1))
-        classes = classifier.head.num_classes
-        self.register_buffer("temperature", torch.ones(1))
-        self.register_buffer("calibration_scores", torch.zeros(1, 2))
-        self.register_buffer("calibration_denominator", torch.full((1,), 3.0))
-        self.register_buffer("class_calibration_scores", torch.zeros(classes, 2))
-        self.register_buffer("class_calibration_denominators", torch.full((classes,), 3.0))
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        pixels = images.permute(0, 3, 1, 2).float()
-        logits = self.classifier((pixels - self.mean) / self.std)
-        probabilities = torch.softmax(logits.cold_logits / self.temperature, dim=1)
-        score = entropic_score(logits.score_logits)  # [N]
-        p_value = _p_value(score, self.calibration_scores, self.calibration_denominator)
-        predicted = logits.cold_logits.argmax(dim=1)
-        class_p_value = _p_value(
-            score,
-            self.class_calibration_scores.index_select(0, predicted),
-            self.class_calibration_denominators.index_select(0, predicted),
-        )
-        return probabilities, score, p_value, class_p_value, -logits.score_logits
+    name: str
+    classes: list[str]
+    """By output index."""
+    input: InputSpec
+    mean: list[float]
+    """Of each channel of the pixels in 0..1, as the network was trained; ``std`` likewise."""
+    std: list[float]
+    network: str
+    """The backbone's name."""
+    data: DataSummary
+    seed: int = 0
+    recipe: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    licence: str = ""
+    alpha: float = DEFAULT_ALPHA
+    delta: float = DEFAULT_DELTA
 
 
-def _p_value(score: Tensor, calibration_scores: Tensor, denominator: Tensor) -> Tensor:
-    """(1 + #{calibration scores <= score}) / (n + 1), [N]; calibration scores [N or 1, n].
-
-    Conformal (Bates et al., Annals of Statistics 2023): uniform on in-distribution images.
-    """
-    at_most = (calibration_scores <= score.unsqueeze(1)).float().sum(dim=1)
-    return (1 + at_most) / denominator
-
-
-def export(
+def export_checkpoint(
     checkpoint: Checkpoint,
     held_out: LabelledImages,
     *,
@@ -97,46 +76,86 @@ def export(
     licence: str = "",
     note: str = "",
 ) -> onnx.ModelProto:
+    """Export a training run's network, as :func:`export_network` does."""
+    recipe = checkpoint.parsed_recipe()
+    return export_network(
+        checkpoint.classifier(),
+        held_out,
+        Description(
+            name=name,
+            classes=checkpoint.classes,
+            input=checkpoint.input_spec(),
+            mean=checkpoint.mean,
+            std=checkpoint.std,
+            network=recipe.network,
+            data=DataSummary(
+                name=checkpoint.data_name,
+                digest=checkpoint.data_digest,
+                training_images=checkpoint.training_images,
+                calibration_images=len(held_out),
+                note=note,
+            ),
+            seed=recipe.seed,
+            recipe=recipe.model_dump(exclude={"network", "loss", "seed"}),
+            command=checkpoint.command,
+            licence=licence,
+            alpha=recipe.alpha,
+            delta=recipe.delta,
+        ),
+    )
+
+
+def export_network(
+    network: nn.Module, held_out: LabelledImages, description: Description
+) -> onnx.ModelProto:
     """Export, calibrate on the held-out images through the graph, check parity, attach the card.
+
+    Args:
+        network: normalised images float [N, 3, H, W] -> :class:`isoserve.models.heads.Logits`, on
+            the CPU and in evaluation mode.
+        held_out: in-distribution images the weights have never seen, at the input's size.
 
     Raises:
         InputError: a scale <= 0, too few held-out images, or an output that differs between
             torch, float64 NumPy and ONNX Runtime by more than the bars of
             :mod:`isoserve.training.onnx_model.parity`.
     """
-    classifier = checkpoint.classifier()
-    _check_scales(classifier)
-    recipe = checkpoint.parsed_recipe()
-    spec = checkpoint.input_spec()
-    served = ServedModel(classifier, checkpoint.mean, checkpoint.std).eval()
+    _check_scales(network)
+    spec = description.input
+    served = ServedModel(
+        network, len(description.classes), description.mean, description.std
+    ).eval()
     graph = to_onnx(served, torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8))
-    calibrated = calibrate(graph, held_out, alpha=recipe.alpha, delta=recipe.delta)
+    calibrated = calibrate(graph, held_out, alpha=description.alpha, delta=description.delta)
     check_parity(served, calibrated.model, held_out.take(evenly_spread(len(held_out), 64)).pixels)
     card = ModelCard(
-        name=name,
-        classes=checkpoint.classes,
+        name=description.name,
+        classes=description.classes,
         input=spec,
-        network=recipe.network,
-        parameters=sum(parameter.numel() for parameter in classifier.parameters()),
-        loss=recipe.loss,
-        data=DataSummary(
-            name=checkpoint.data_name,
-            digest=checkpoint.data_digest,
-            training_images=checkpoint.training_images,
-            calibration_images=len(held_out),
-            note=note,
-        ),
-        seed=recipe.seed,
-        recipe=recipe.model_dump(exclude={"network", "loss", "seed"}),
+        network=description.network,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        loss=loss_of(network),
+        data=description.data,
+        seed=description.seed,
+        recipe=description.recipe,
         versions=_versions(),
-        command=checkpoint.command,
+        command=description.command,
         calibration=calibrated.calibration,
         held_out=[calibrated.held_out],
-        licence=licence,
+        licence=description.licence,
         created=datetime.now(UTC).replace(microsecond=0),
     )
     set_card(calibrated.model, card)
     return calibrated.model
+
+
+def loss_of(network: nn.Module) -> Loss:
+    """The card's name of the head anywhere in the network; ``custom`` where it has none of ours."""
+    for module in network.modules():
+        for name, head in HEADS.items():
+            if type(module) is head:
+                return cast("Loss", name)
+    return "custom"
 
 
 def to_onnx(
@@ -186,14 +205,14 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         temporary.write_bytes(model.SerializeToString())
 
 
-def _check_scales(classifier: Classifier) -> None:
-    head = classifier.head
-    if isinstance(head, IsoMax2Head) and not bool((head.scales > 0).all()):
-        smallest = float(np.min(head.scales.detach().numpy()))
-        raise InputError(
-            f"the smallest learned scale is {smallest:.3g}: with a scale <= 0 a farther prototype "
-            "would be the likelier class; train again with a smaller learning rate"
-        )
+def _check_scales(network: nn.Module) -> None:
+    for head in network.modules():
+        if isinstance(head, IsoMax2Head) and not bool((head.scales > 0).all()):
+            smallest = float(np.min(head.scales.detach().numpy()))
+            raise InputError(
+                f"the smallest learned scale is {smallest:.3g}: with a scale <= 0 a farther "
+                "prototype would be the likelier class; train again with a smaller learning rate"
+            )
 
 
 def _versions() -> dict[str, str]:

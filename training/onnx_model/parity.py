@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import onnx
 import torch
@@ -12,12 +10,11 @@ from onnx import numpy_helper
 from scipy.special import log_softmax, softmax
 
 from isoserve.models.card import OUTPUT_NAMES
+from isoserve.models.classifier import Classifier
 from isoserve.models.errors import InputError
-from isoserve.models.heads import IsoMax2Head, IsoMaxHead, IsoMaxPlusHead, SoftMaxHead
+from isoserve.models.heads import HEADS, IsoMax2Head, IsoMaxHead, IsoMaxPlusHead, SoftMaxHead
+from isoserve.models.served_model import ServedModel
 from isoserve.training.onnx_graph import Outputs, run_graph
-
-if TYPE_CHECKING:
-    from isoserve.training.onnx_model.export import ServedModel
 
 BARS = {"entropic_score": 1e-5, "distances": 1e-4, "probabilities": 1e-4}
 """Largest absolute difference allowed; seen on whole networks: 5e-7, 6e-6 and 8e-6."""
@@ -93,10 +90,17 @@ def _torch_outputs(
 def numpy_outputs(
     served: ServedModel, calibration: dict[str, NDArray[np.float32]], pixels: NDArray[np.uint8]
 ) -> Outputs:
-    """The head, the scores and the p-values again in float64, on torch's features."""
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
-    features = served.classifier.backbone((images - served.mean) / served.std)
-    cold_logits, score_logits = _numpy_logits(served.classifier.head, features.numpy())
+    """The head, the scores and the p-values again in float64, on torch's features.
+
+    Of a network whose head is not one of ours, the scores and the p-values, on torch's logits.
+    """
+    images = served.normalize(torch.from_numpy(pixels))
+    network = served.classifier
+    if isinstance(network, Classifier) and type(network.head) in HEADS.values():
+        features = network.backbone(images)
+        cold_logits, score_logits = _numpy_logits(network.head, features.numpy())
+    else:
+        cold_logits, score_logits = (logits.double().numpy() for logits in network(images))
     scores = (softmax(score_logits, axis=1) * log_softmax(score_logits, axis=1)).sum(axis=1)
     predicted = cold_logits.argmax(axis=1)
     column = scores[:, np.newaxis]

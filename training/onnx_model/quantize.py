@@ -86,7 +86,7 @@ def quantize(
     """Quantise, calibrate, measure.
 
     Args:
-        model: as :func:`isoserve.training.onnx_model.export.export` makes it; not changed.
+        model: as :func:`isoserve.training.onnx_model.export.export_network` makes it; not changed.
         images: of the model's classes, none of which the weights have seen. Some set the ranges of
             the activations, the others calibrate and are what the cost is measured on.
 

@@ -7,19 +7,22 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import numpy_helper
 from scipy.special import softmax
 from scipy.stats import binom
+from torch import Tensor, nn
 from training_run import train_here, training_images
 
-from isoserve.models.card import OUTPUT_NAMES, read_card
+from isoserve.models.card import OUTPUT_NAMES, DataSummary, InputSpec, read_card
 from isoserve.models.errors import InputError
+from isoserve.models.heads import Logits
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.data import LabelledImages, load_images
 from isoserve.training.evaluation.evaluate import evaluate
 from isoserve.training.onnx_graph import read_model, run_graph
 from isoserve.training.onnx_model.calibrate import calibrate, fit_temperature, guaranteed_rank
-from isoserve.training.onnx_model.export import export, save
+from isoserve.training.onnx_model.export import Description, export_checkpoint, export_network, save
 from isoserve.training.out_distributions import load_out_distribution
 from isoserve.training.recipe import Recipe
 from isoserve.training.trainer import split
@@ -44,7 +47,7 @@ def model_file(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.onnx"
-    save(export(checkpoint, held_out, name="colours"), path)
+    save(export_checkpoint(checkpoint, held_out, name="colours"), path)
     return path
 
 
@@ -112,7 +115,7 @@ def test_every_head_exports_in_parity(
     recipe = quick.model_copy(update={"loss": loss, "epochs": 1})
     checkpoint = train_here(colours, recipe, tmp_path)
     images = training_images(colours, recipe)
-    model = export(checkpoint, split(images, recipe)[1], name=f"colours-{len(loss)}")
+    model = export_checkpoint(checkpoint, split(images, recipe)[1], name=f"colours-{len(loss)}")
     assert read_card({e.key: e.value for e in model.metadata_props}).loss == loss
 
 
@@ -124,7 +127,7 @@ def test_a_scale_that_is_not_positive_is_refused(
     try:
         scales[1] = -0.5
         with pytest.raises(InputError, match=r"smallest learned scale is -0\.5"):
-            export(checkpoint, held_out, name="colours")
+            export_checkpoint(checkpoint, held_out, name="colours")
     finally:
         scales.copy_(kept)
 
@@ -138,7 +141,7 @@ def test_an_export_that_differs_from_torch_is_refused(
 
     monkeypatch.setattr("isoserve.training.onnx_model.parity.run_graph", broken)
     with pytest.raises(InputError, match="distances at batch 1 differs by 0.0002"):
-        export(checkpoint, held_out, name="colours")
+        export_checkpoint(checkpoint, held_out, name="colours")
 
 
 def test_too_few_images_to_calibrate(model_file: Path, held_out: LabelledImages) -> None:
@@ -190,7 +193,7 @@ def test_a_class_never_predicted_takes_the_marginal_scores(
         np.repeat(only_blue.labels, 5),
         held_out.classes,
     )
-    model = export(checkpoint, images, name="blue")
+    model = export_checkpoint(checkpoint, images, name="blue")
     weights = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
     counts = read_card({e.key: e.value for e in model.metadata_props}).calibration.class_counts
     unseen = counts.index(0)
@@ -238,3 +241,43 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
     onnx.save(onnx.helper.make_model(graph), tmp_path / "bare.onnx")
     with pytest.raises(InputError, match=r"no 'isoserve.card'"):
         read_model(tmp_path / "bare.onnx")
+
+
+class _WholeNetwork(nn.Module):
+    """Not a Classifier, and no head of ours: its logits are its own business."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Logits:
+        logits = self.layer(images.mean(dim=(2, 3)))
+        return Logits(cold_logits=4 * logits, score_logits=logits)
+
+
+def test_any_network_that_gives_logits_is_exported(held_out: LabelledImages) -> None:
+    torch.manual_seed(0)
+    network = _WholeNetwork().eval()
+    description = Description(
+        name="own",
+        classes=list(held_out.classes),
+        input=InputSpec(height=16, width=16),
+        mean=[0.5, 0.4, 0.3],
+        std=[0.2, 0.2, 0.2],
+        network="own",
+        data=DataSummary(
+            name="colours", digest="", training_images=1, calibration_images=len(held_out)
+        ),
+    )
+    model = export_network(network, held_out, description)
+    card = read_card({entry.key: entry.value for entry in model.metadata_props})
+    assert card.loss == "custom"
+    assert card.parameters == 12
+    outputs = run_graph(model, held_out.pixels)
+    means = held_out.pixels.astype(np.float64).mean(axis=(1, 2)) / 255
+    weight, bias = (value.detach().double().numpy() for value in network.layer.parameters())
+    logits = (means - description.mean) / description.std @ weight.T + bias
+    p = softmax(logits, axis=1)
+    np.testing.assert_allclose(outputs["entropic_score"], (p * np.log(p)).sum(axis=1), atol=1e-5)
+    cold = 4 * logits / card.calibration.temperature
+    np.testing.assert_allclose(outputs["probabilities"], softmax(cold, axis=1), atol=1e-4)
