@@ -17,6 +17,9 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    recipe: Literal["paper"] = Field(
+        "paper", description="How to train; each recipe has defaults of its own for what follows."
+    )
     network: str = Field(
         "resnet34_32", description="Backbone; ours end in _32, else torchvision's."
     )

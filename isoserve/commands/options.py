@@ -19,7 +19,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def options_of(
-    model: type[BaseModel], env_prefix: str | None = None
+    model: type[BaseModel], env_prefix: str | None = None, leave_out: frozenset[str] = frozenset()
 ) -> Callable[[Command], Command]:
     """Decorate a click command with an option a field: ``batch_size`` becomes ``--batch-size``.
 
@@ -29,10 +29,13 @@ def options_of(
 
     Args:
         env_prefix: of the model's environment variables, where it reads them; named in the help.
+        leave_out: fields that the command declares itself.
     """
 
     def decorate(command: Command) -> Command:
         for name, field in reversed(model.model_fields.items()):
+            if name in leave_out:
+                continue
             command = _option(name, field, env_prefix)(command)
         return command
 

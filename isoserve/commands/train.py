@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from isoserve.commands.options import build, options_of
+from isoserve.commands.recipe_options import read_recipe, recipe_options
 from isoserve.models.backbones import build_backbone
 from isoserve.models.card import DEFAULT_ALPHA, DEFAULT_DELTA, InputSpec, ModelCard, ModelName
 from isoserve.models.errors import InputError
@@ -28,8 +28,9 @@ from isoserve.training.onnx_model import calibrate as calibration
 from isoserve.training.onnx_model import export as exporting
 from isoserve.training.out_distributions import load_out_distributions
 from isoserve.training.recipe import Recipe
+from isoserve.training.recipes import fit
 from isoserve.training.skipped import report_skipped
-from isoserve.training.trainer import fit, split
+from isoserve.training.trainer import split
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -59,7 +60,7 @@ _note = click.option(
 @click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--devices", default="auto", show_default=True, help="How many, or which.")
 @click.option("--nodes", default=1, show_default=True, help="Machines; start by torchrun.")
-@options_of(Recipe)
+@recipe_options
 def train(
     source: str,
     output: Path,
@@ -83,10 +84,10 @@ def train(
     Example:
       isoserve train photos/ --output runs/photos --network resnet9_32 --epochs 30
     """
-    recipe = build(Recipe, given)
     if (output / FILE_NAME).exists() and not resume:
         raise InputError(f"{output} holds a run: add --resume to go on, or choose another --output")
     _check_name(name)
+    recipe = read_recipe(given, output, resume=resume)
     fabric = make_fabric(recipe, accelerator, devices, nodes)
     images = load_images(source, "train", _input_spec(recipe), data_root)
     split(images, recipe)  # too few images must be said before the training, not after it

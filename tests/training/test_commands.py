@@ -90,6 +90,7 @@ def test_exporting_with_other_images_is_refused(run: Path, colours: Path) -> Non
         ("--alpha", "1", "--alpha is '1'"),
         ("--alpha", "0", "--alpha is '0'"),
         ("--epochs", "0", "--epochs is '0'"),
+        ("--recipe", "cake", "--recipe is 'cake'; it must be one of auto, "),
         ("--network", "resnet35", "no network named 'resnet35'"),
         ("--loss", "hinge", "--loss is 'hinge': Input should be 'softmax'"),
         ("--seed", "x", "--seed is 'x': Input should be a valid integer"),
