@@ -28,7 +28,10 @@ def readme() -> str:
 
 def measurements() -> str:
     """The measured part's text."""
-    parts = [_ood_overhead(), _int8(), _folder(), _observability(), _soak(), _overload(), _throughput()]
+    parts = [
+        *(_ood_overhead(), _int8(), _folder(), _observability()),
+        *(_soak(), _overload(), _throughput()),
+    ]
     return "\n".join(parts)
 
 

@@ -28,7 +28,6 @@ from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchan
 from isoserve.service.http.middleware import (
     RequestMiddleware,
     internal_problem,
-    request_id_of,
     send_problem,
 )
 from isoserve.service.http.openapi import describe_predict
@@ -44,6 +43,7 @@ from isoserve.service.inference_protocol.openapi import describe_inference_proto
 from isoserve.service.observability.access_log import AccessLog
 from isoserve.service.observability.log_writer import LogWriter, in_request
 from isoserve.service.observability.metrics import Metrics
+from isoserve.service.observability.request_id import request_id_of
 from isoserve.service.observability.request_observer import RequestObserver
 from isoserve.service.observability.request_record import RequestRecord
 from isoserve.service.observability.tracing import open_tracing

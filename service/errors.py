@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from random import getrandbits
 
 import orjson
 
@@ -65,8 +64,3 @@ class Problem(Exception):
     def body(self, request_id: str) -> bytes:
         """The problem document as JSON."""
         return orjson.dumps(self.as_dict(request_id))
-
-
-def new_request_id() -> str:
-    """A name for a request whose client gave none; unique, not secret, and no system call."""
-    return f"{getrandbits(128):032x}"

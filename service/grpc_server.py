@@ -17,7 +17,6 @@ from starlette.types import Message
 from isoserve.models.card import INPUT_NAME
 from isoserve.service.auth import Guard
 from isoserve.service.errors import Problem
-from isoserve.service.http.middleware import CLIENT_GONE, request_id_of
 from isoserve.service.inference.model import Pixels
 from isoserve.service.inference_protocol.answers import as_binary, output_values, shape_of
 from isoserve.service.inference_protocol.handler import Asked, Inference
@@ -44,6 +43,7 @@ from isoserve.service.inference_protocol.tensors import (
     images_of,
 )
 from isoserve.service.observability.log_writer import about
+from isoserve.service.observability.request_id import CLIENT_GONE, request_id_of
 from isoserve.service.observability.request_observer import RequestObserver
 from isoserve.service.observability.request_record import Headers, RequestRecord
 from isoserve.service.settings import Settings

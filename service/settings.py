@@ -6,14 +6,12 @@ Each field is a flag ``--like-this`` of ``isoserve serve`` and a variable ``ISOS
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from isoserve.commands.options import flag
 from isoserve.models.card import DEFAULT_ALPHA, OpenShare
-from isoserve.models.errors import InputError
 from isoserve.service.inference.execution_providers import Device
 from isoserve.service.inference.images import ImageLimits
 from isoserve.service.observability.log_writer import LogFormat
@@ -225,26 +223,3 @@ class Settings(BaseSettings):
                 "review_database needs review_token_file: the queue shows what clients sent"
             )
         return self
-
-
-def read_settings(**given: Any) -> Settings:
-    """Settings from what is given, else the environment, else the defaults.
-
-    Raises:
-        InputError: a value is out of its range or contradicts another; names flag and variable.
-    """
-    try:
-        return Settings(**given)
-    except SettingsError as error:
-        raise InputError(f"bad setting in the environment: {error}") from error
-    except ValidationError as error:
-        raise InputError(_in_one_line(error)) from error
-
-
-def _in_one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return message
-    name = str(first["loc"][0])
-    return f"{flag(name)} ({ENV_PREFIX}{name.upper()}): {message}, got {first['input']!r}"

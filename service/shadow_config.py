@@ -1,19 +1,10 @@
-"""The shadows that the operator names, and a word where one of them is not there."""
+"""The shadows that the operator names in ``--shadow``."""
 
 from __future__ import annotations
-
-import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from isoserve.models.card import ModelName
-
-if TYPE_CHECKING:
-    from isoserve.service.repository.versions import ModelRecord
-
-log = logging.getLogger("isoserve.shadow")
 
 
 class NamedShadow(BaseModel):
@@ -39,28 +30,6 @@ def shadows_of(text: str) -> dict[str, NamedShadow]:
             raise ValueError(f"model '{shadow.model}' has two shadows; name one version of it")
         shadows[shadow.model] = shadow
     return shadows
-
-
-class MissingShadows:
-    """Tells of each named shadow that is not in the repository, once until it has appeared."""
-
-    def __init__(self, shadows: Mapping[str, NamedShadow]) -> None:
-        self._shadows = shadows
-        self._reported: set[str] = set()
-
-    def report(self, models: Mapping[str, ModelRecord]) -> None:
-        """Look at what there is now."""
-        for name, shadow in self._shadows.items():
-            record = models.get(name)
-            if record is not None and shadow.version in record.versions:
-                self._reported.discard(name)
-            elif name not in self._reported:
-                self._reported.add(name)
-                log.warning(
-                    "%s version %d, named as a shadow, is not in the repository: "
-                    "nothing is compared with it until it appears",
-                    *(name, shadow.version),
-                )
 
 
 def _shadow_of(entry: str) -> NamedShadow:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from isoserve.models.image_files.folder import SUFFIXES, image_files
 from isoserve.models.preprocessing import decode_pixels, to_pixels
 from isoserve.models.text import pluralize, printable
 from isoserve.models.torchvision_import import import_torchvision
+
+if TYPE_CHECKING:
+    from isoserve.training.recipe import Recipe
 
 Split = Literal["train", "test"]
 
@@ -85,6 +88,26 @@ def load_images(source: str, split: Split, spec: InputSpec, data_root: Path) -> 
             f"{', '.join(_NAMED)}"
         )
     return _load_split(root, split, spec)
+
+
+def split(images: LabelledImages, recipe: Recipe) -> tuple[LabelledImages, LabelledImages]:
+    """The recipe's (training, held-out) split of a training set.
+
+    Raises:
+        InputError: too few images to hold out what calibration needs.
+    """
+    needed = smallest_calibration(recipe.alpha, recipe.delta)
+    first = held_out_count(len(images), recipe.held_out, recipe.alpha, recipe.delta)
+    # Shares rounded down a class may sum to less than is needed; then more is asked for.
+    for count in range(first, len(images) + 1):
+        training, held_out = hold_out(images.labels, count, recipe.seed)
+        if len(held_out) >= needed:
+            return images.take(training), images.take(held_out)
+    raise InputError(
+        f"{len(images)} images of {len(images.classes)} classes are too few to calibrate: at alpha "
+        f"{recipe.alpha} and delta {recipe.delta} {needed} must be held out and one of each class "
+        "left to train on"
+    )
 
 
 def hold_out(

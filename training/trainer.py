@@ -38,7 +38,7 @@ from isoserve.training.batches import (
     normalise,
 )
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
-from isoserve.training.data import LabelledImages, held_out_count, hold_out, smallest_calibration
+from isoserve.training.data import LabelledImages, split
 from isoserve.training.progress import Progress
 from isoserve.training.recipe import Recipe
 from isoserve.training.running_means import RunningMeans
@@ -96,26 +96,6 @@ def fit(
             progress.end_epoch(epoch, row)
             fabric.barrier()
     return checkpoint
-
-
-def split(images: LabelledImages, recipe: Recipe) -> tuple[LabelledImages, LabelledImages]:
-    """The recipe's (training, held-out) split of a training set.
-
-    Raises:
-        InputError: too few images to hold out what calibration needs.
-    """
-    needed = smallest_calibration(recipe.alpha, recipe.delta)
-    first = held_out_count(len(images), recipe.held_out, recipe.alpha, recipe.delta)
-    # Shares rounded down a class may sum to less than is needed; then more is asked for.
-    for count in range(first, len(images) + 1):
-        training, held_out = hold_out(images.labels, count, recipe.seed)
-        if len(held_out) >= needed:
-            return images.take(training), images.take(held_out)
-    raise InputError(
-        f"{len(images)} images of {len(images.classes)} classes are too few to calibrate: at alpha "
-        f"{recipe.alpha} and delta {recipe.delta} {needed} must be held out and one of each class "
-        "left to train on"
-    )
 
 
 def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.SGD:

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from isoserve.commands.card_tables import CardTable, card_tables, fact_lines
+from isoserve.commands.options import build
 from isoserve.models.errors import InputError
 from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
-from isoserve.service.settings import read_settings
+from isoserve.service.settings import ENV_PREFIX, Settings
 
 PIPE_WIDTH = 120
 """Columns where no terminal says how many it has."""
@@ -59,7 +60,7 @@ def open_model(path: Path) -> Model:
         InputError: it could not serve; the message says why.
     """
     try:
-        data = read_model_bytes(path, read_settings().max_model_bytes)
+        data = read_model_bytes(path, build(Settings, {}, ENV_PREFIX).max_model_bytes)
         model = load_model("file", 1, data, slots=1, max_batch=1)
     except ModelRefused as error:
         raise InputError(f"{path}: {error}") from error

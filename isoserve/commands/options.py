@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_settings import SettingsError
 
 from isoserve.models.errors import InputError
 
@@ -47,21 +48,29 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def build(model: type[Model], given: dict[str, Any]) -> Model:
-    """Make the model from the options that were given.
+def build(model: type[Model], given: dict[str, Any], env_prefix: str | None = None) -> Model:
+    """Make the model from the options that were given, and for settings from the environment.
+
+    Args:
+        env_prefix: of the model's environment variables, where it reads them; named in the error.
 
     Raises:
         InputError: names the first option that does not fit, its value and what would.
     """
     try:
         return model(**{key: value for key, value in given.items() if value is not None})
+    except SettingsError as error:
+        raise InputError(f"bad setting in the environment: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
         if not first["loc"]:
             raise InputError(message) from error
-        option = flag(str(first["loc"][0]))
-        raise InputError(f"{option} is {first['input']!r}: {message}") from error
+        name, value = str(first["loc"][0]), first["input"]
+        if env_prefix is None:
+            raise InputError(f"{flag(name)} is {value!r}: {message}") from error
+        named = f"{flag(name)} ({env_prefix}{name.upper()})"
+        raise InputError(f"{named}: {message}, got {value!r}") from error
 
 
 class _Field(click.ParamType[Any]):

@@ -27,12 +27,13 @@ from isoserve.client.client import Client, Patience
 from isoserve.client.exceptions import IsoserveError
 from isoserve.client.results import Problem, Verdict
 from isoserve.commands.image_paths import check_paths, find_images
+from isoserve.commands.options import build
 from isoserve.commands.predictors import LocalModel, Predictor, RemoteModel, Result
 from isoserve.models.cpu_quota import usable_cores
 from isoserve.models.errors import InputError
 from isoserve.models.text import pluralize
 from isoserve.service.inference.verdicts import VerdictRequest
-from isoserve.service.settings import read_settings
+from isoserve.service.settings import ENV_PREFIX, Settings
 
 REQUESTS_AT_ONCE = 2
 PATIENCE = Patience(timeout=60.0, retries=60)
@@ -94,7 +95,7 @@ def predict(
     if token is not None and not (token.isascii() and token.isprintable()):
         raise InputError("the token (--token or ISOSERVE_TOKEN) is not of printable ASCII")
     check_paths(paths)
-    settings = read_settings(**({} if alpha is None else {"alpha": alpha}))
+    settings = build(Settings, {"alpha": alpha}, ENV_PREFIX)
     with ExitStack() as stack:
         predictor: Predictor
         if model is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from isoserve.commands.options import options_of
+from isoserve.commands.options import build, options_of
 from isoserve.models.errors import InputError
 from isoserve.service.auth import Tokens
 from isoserve.service.inference.execution_providers import providers_of
@@ -19,7 +19,7 @@ from isoserve.service.observability.log_writer import configure_logging
 from isoserve.service.observability.metrics import disable_multiprocess_metrics
 from isoserve.service.review import open_store
 from isoserve.service.server import BACKLOG, serve_until_stopped
-from isoserve.service.settings import ENV_PREFIX, Settings, read_settings
+from isoserve.service.settings import ENV_PREFIX, Settings
 from isoserve.service.supervisor import serve_with_workers
 
 log = logging.getLogger("isoserve")
@@ -42,7 +42,7 @@ def serve(model: Path | None, **options: Any) -> None:
         if "repository" in given:
             raise InputError(f"both MODEL ({model}) and --repository were given; give one")
         given["repository"] = model
-    settings = read_settings(**given)
+    settings = build(Settings, given, ENV_PREFIX)
     providers_of(settings.device)
     _check_repository(settings)
     for tokens in (settings.token_file, settings.review_token_file):

@@ -20,7 +20,7 @@ from isoserve.models.errors import InputError
 from isoserve.models.text import pluralize, printable
 from isoserve.training.atomic import check_writable
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
-from isoserve.training.data import LabelledImages, load_class_folders, load_images
+from isoserve.training.data import LabelledImages, load_class_folders, load_images, split
 from isoserve.training.evaluation import evaluate as evaluation
 from isoserve.training.fabric import make_fabric
 from isoserve.training.onnx_graph import read_model
@@ -30,7 +30,6 @@ from isoserve.training.out_distributions import load_out_distributions
 from isoserve.training.recipe import Recipe
 from isoserve.training.recipes import fit
 from isoserve.training.skipped import report_skipped
-from isoserve.training.trainer import split
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)

@@ -1,20 +1,14 @@
-"""One image on its way through a slot, and how a coroutine waits for its answer."""
+"""One image on its way through the queue and a slot."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from starlette.types import Receive
-
 from isoserve.models.image_files.header import HEAD_BYTES
-from isoserve.service.http.body import ClientGone
 from isoserve.service.inference.model import Outputs, Pixels
 from isoserve.service.repository.versions import ServingModel
-
-WATCH_AFTER_SECONDS = 0.05
-"""A request that is answered sooner does not pay for noticing that its client has gone."""
 
 ResponseBuilder = Callable[[Outputs, int, Pixels], Any]
 """Makes an image's answer out of its batch's outputs, its row in them, and the batch's pixels,
@@ -109,36 +103,3 @@ class AwaitedJob(Job):
     def set_result(self, answer: Any) -> None:
         if not self.future.done():
             self.future.set_result(answer)
-
-
-async def gather_until_disconnect(jobs: Sequence[AwaitedJob], receive: Receive) -> list[Any]:
-    """Each job's answer or error; a client that leaves takes its waiting jobs along.
-
-    Raises:
-        ClientGone: the connection closed first.
-    """
-    futures = [job.future for job in jobs]
-    watch: asyncio.Task[None] | None = None
-
-    async def wait_for_disconnect() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        for future in futures:
-            future.cancel()
-
-    def start_watching() -> None:
-        nonlocal watch
-        watch = loop.create_task(wait_for_disconnect())
-
-    loop = asyncio.get_running_loop()
-    timer = loop.call_later(WATCH_AFTER_SECONDS, start_watching)
-    try:
-        return [await future for future in futures]
-    except asyncio.CancelledError as error:
-        if watch is not None and watch.done():
-            raise ClientGone from error
-        raise
-    finally:
-        timer.cancel()
-        if watch is not None:
-            watch.cancel()

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope
 
 from isoserve.service.batching.admission import Refused
 from isoserve.service.errors import Problem
+from isoserve.service.http.disconnect import ClientGone
 
 SMALL_BYTES = 64 * 1024
 """Bodies up to here do not count against the budget: the number of connections bounds them."""
@@ -26,10 +27,6 @@ class BodyLimits:
 
     bytes: int
     seconds: float
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its request was complete or answered."""
 
 
 class BodyBudget:

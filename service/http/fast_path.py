@@ -14,11 +14,12 @@ from typing import Any, Protocol
 from isoserve.service.batching.job import Job, ResponseBuilder
 from isoserve.service.errors import Problem
 from isoserve.service.http.body import SMALL_BYTES
-from isoserve.service.http.middleware import CLIENT_GONE, failure, request_id_of
+from isoserve.service.http.middleware import failure
 from isoserve.service.http.request_head import RequestHead
 from isoserve.service.http.responses import body_headers, problem_headers
 from isoserve.service.http.routes.predict import PREDICT, PredictRoutes, problem_of
 from isoserve.service.inference.images import InvalidImage
+from isoserve.service.observability.request_id import CLIENT_GONE, request_id_of
 from isoserve.service.observability.request_observer import RequestObserver
 from isoserve.service.observability.request_record import Headers, RequestRecord
 from isoserve.service.repository.versions import ServingModel

@@ -8,28 +8,23 @@ times that.
 from __future__ import annotations
 
 import logging
-import re
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isoserve.service.auth import Guard
-from isoserve.service.errors import CONTENT_TYPE, Problem, new_request_id
-from isoserve.service.http.body import BodyBudget, ClientGone, linger
+from isoserve.service.errors import CONTENT_TYPE, Problem
+from isoserve.service.http.body import BodyBudget, linger
+from isoserve.service.http.disconnect import ClientGone
 from isoserve.service.http.responses import JSON, body_headers
 from isoserve.service.inference_protocol.errors import CONTENT_TYPE as PROTOCOL_CONTENT_TYPE
 from isoserve.service.inference_protocol.errors import error_body, is_of_protocol
 from isoserve.service.observability.log_writer import about
+from isoserve.service.observability.request_id import CLIENT_GONE, request_id_of
 from isoserve.service.observability.request_observer import RequestObserver
-from isoserve.service.observability.request_record import OTHER_ROUTE, Headers, RequestRecord
+from isoserve.service.observability.request_record import OTHER_ROUTE, RequestRecord
 
 log = logging.getLogger("isoserve.exchange")
-
-SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-"""A client's X-Request-ID is taken over when it looks like this: it ends up in headers and logs."""
-
-CLIENT_GONE = 499
-"""Status under which a request is counted whose client left; nobody receives it."""
 
 START, BODY = "http.response.start", "http.response.body"
 WHOLE_ANSWER = "isoserve.whole_answer"
@@ -168,11 +163,3 @@ def route_of(scope: Scope) -> str:
         return label
     path: str = getattr(scope.get("route"), "path", OTHER_ROUTE)
     return path
-
-
-def request_id_of(headers: Headers) -> str:
-    """The client's own id of a request, if it gave a sane one, or a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and SANE_ID.fullmatch(value):
-            return str(value, "ascii")
-    return new_request_id()

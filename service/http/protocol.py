@@ -17,11 +17,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from isoserve.service.errors import Problem, new_request_id
+from isoserve.service.errors import Problem
 from isoserve.service.http.fast_path import COMPLETED, FastPathExchange
 from isoserve.service.http.hooks import ConnectionHooks, ConnectionLimits
 from isoserve.service.http.request_head import DISCARDED_HEADERS, RequestHead
 from isoserve.service.http.responses import problem_answer, whole_answer, write_whole
+from isoserve.service.observability.request_id import new_request_id
 from isoserve.service.observability.request_record import Headers
 
 BODY_PATIENCE_SECONDS = 0.2

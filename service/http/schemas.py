@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from isoserve.models.card import ModelCard
-from isoserve.service.batching.shadow_runner import Dropped, Rejected
+from isoserve.service.repository.shadow import Dropped, Rejected
 from isoserve.service.repository.versions import State
 
 

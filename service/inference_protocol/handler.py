@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from starlette.types import Receive
 
-from isoserve.service.batching.job import AwaitedJob, gather_until_disconnect
+from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.errors import Problem
+from isoserve.service.http.disconnect import gather_until_disconnect
 from isoserve.service.http.routes.predict import PredictRoutes
 from isoserve.service.inference.images import InvalidImage
 from isoserve.service.inference.model import Outputs, Pixels

@@ -9,130 +9,22 @@ of the calibration, since a model calibrated on 500 images cannot know its own p
 from __future__ import annotations
 
 import math
-import threading
-import time
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoserve.service.inference.model import Floats
+from isoserve.service.observability.p_value_window import FINE_BUCKETS, Counts
 
 P_VALUE_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """On in-distribution traffic the p-value is uniform, so each bucket's share is its width."""
 
-FINE_BUCKETS = 1000
-"""Equal steps of the p-value that the window counts; every edge above, and every alpha that the
-page's slider stops at, is one of theirs."""
-
-STEP_SECONDS = 10
-LONGEST_WINDOW = 3600
 DRIFT_LEVEL = 0.01
 """A distance that in-distribution traffic reaches less often than this is called drift."""
 
 CONFIDENCE = 0.95
 """Of the intervals around shares."""
-
-SUFFIX = ".window"
-"""Of the files that several processes count in."""
-
-_STEP, _REJECTED, _COUNTS = 0, 1, 2
-_SHAPE = (LONGEST_WINDOW // STEP_SECONDS, _COUNTS + FINE_BUCKETS)
-_EDGES = (np.arange(1, FINE_BUCKETS) / FINE_BUCKETS).astype(np.float32)
-
-Counts = NDArray[np.int64]
-
-
-class PValueWindow:
-    """Counts of one version's p-values over the last hour, in steps of ten seconds.
-
-    The size is fixed: a row of counts a step, used again an hour later. Slots add to it from their
-    own threads. Where several processes serve, each counts in a file of its own in ``folder`` and
-    reads those of all; a worker that died has left its counts there.
-
-    Args:
-        key: the version, as a part of a file name; windows of one key belong together.
-    """
-
-    def __init__(
-        self, key: str = "", folder: Path | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._pattern = f"{key}-*{SUFFIX}"
-        self._folder = folder
-        self._table = np.zeros(_SHAPE, dtype=np.int32)
-        if folder is not None:
-            self._remove_stale(folder)
-            path = folder / f"{key}-{uuid.uuid4().hex}{SUFFIX}"
-            self._table = np.memmap(path, dtype=np.int32, mode="w+", shape=_SHAPE)
-        self._table[:, _STEP] = -1
-
-    @property
-    def of_all_workers(self) -> bool:
-        """Whether :meth:`last` counts what other processes served too."""
-        return self._folder is not None
-
-    def add(self, p_values: Floats, rejected: int) -> None:
-        """Count a batch; a p-value that is no number counts as the lowest.
-
-        Args:
-            p_values: float32 [N], in (0, 1]; one equal to an edge belongs below it.
-            rejected: how many of them are out-of-distribution at the operator's alpha.
-        """
-        fine = _EDGES.searchsorted(p_values)
-        fine[np.isnan(p_values)] = 0
-        step = self._step()
-        with self._lock:
-            row = self._table[step % len(self._table)]
-            if row[_STEP] != step:
-                row[_STEP] = -1  # other processes must not take the old counts for new ones
-                row[_REJECTED:] = 0
-                row[_STEP] = step
-            np.add.at(row, fine + _COUNTS, 1)  # a batch is small: most of the row is not touched
-            row[_REJECTED] += rejected
-
-    def last(self, seconds: float) -> tuple[Counts, int]:
-        """int64 [FINE_BUCKETS] and the number rejected, over the last ``seconds``.
-
-        The step in progress is included, so the window is up to one step shorter.
-        """
-        after = self._step() - math.ceil(seconds / STEP_SECONDS)
-        if self._folder is None:
-            with self._lock:
-                total = _sum_after(self._table, after)
-        else:
-            tables = (_read(path) for path in self._folder.glob(self._pattern))
-            total = sum((_sum_after(t, after) for t in tables), np.zeros(_SHAPE[1], dtype=np.int64))
-        return total[_COUNTS:], int(total[_REJECTED])
-
-    def _step(self) -> int:
-        return int(self._clock()) // STEP_SECONDS
-
-    def _remove_stale(self, folder: Path) -> None:
-        """Files of ended processes, once nothing in them can be asked for any more."""
-        oldest = self._step() - _SHAPE[0]
-        for path in folder.glob(f"*{SUFFIX}"):
-            newest = int(_read(path)[:, _STEP].max())
-            if newest not in (-1, 0) and newest < oldest:
-                path.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> NDArray[np.int32]:
-    try:
-        table = np.fromfile(path, dtype=np.int32)
-    except FileNotFoundError:
-        table = np.zeros(0, dtype=np.int32)
-    return table.reshape(_SHAPE) if table.size == math.prod(_SHAPE) else np.zeros(_SHAPE, np.int32)
-
-
-def _sum_after(table: NDArray[np.int32], step: int) -> Counts:
-    total: Counts = table[table[:, _STEP] > step].sum(axis=0, dtype=np.int64)
-    return total
 
 
 def coarse(fine: Counts) -> Counts:

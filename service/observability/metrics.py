@@ -20,8 +20,9 @@ from prometheus_client.process_collector import ProcessCollector
 
 from isoserve.service.inference.model import Model, Outputs
 from isoserve.service.observability.batch_histogram import BatchHistogram
-from isoserve.service.observability.drift import P_VALUE_BUCKETS, PValueWindow
+from isoserve.service.observability.drift import P_VALUE_BUCKETS
 from isoserve.service.observability.exemplars import Exemplars, exemplar_of
+from isoserve.service.observability.p_value_window import PValueWindow
 from isoserve.service.observability.prometheus_text import LEFT, expose, of_all_workers
 from isoserve.service.observability.request_record import RequestRecord
 from isoserve.service.observability.score_histogram import ScoreHistograms

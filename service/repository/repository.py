@@ -14,11 +14,12 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from isoserve.service.batching.shadow_runner import Shadow, ShadowCounts
 from isoserve.service.errors import Problem
 from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.folder import Files, ModelFolder
+from isoserve.service.repository.missing_shadows import MissingShadows
+from isoserve.service.repository.shadow import Shadow, ShadowCounts
 from isoserve.service.repository.versions import (
     ModelRecord,
     ServingModel,
@@ -27,7 +28,6 @@ from isoserve.service.repository.versions import (
     fingerprint_of,
 )
 from isoserve.service.settings import Settings
-from isoserve.service.shadow_config import MissingShadows
 
 log = logging.getLogger("isoserve.repository")
 

@@ -10,9 +10,9 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from isoserve.models.card import ModelCard, ModelName
-from isoserve.service.batching.shadow_runner import Shadow
 from isoserve.service.inference.model import Model
 from isoserve.service.observability.metrics import ModelSeries
+from isoserve.service.repository.shadow import Shadow
 
 State = Literal["available", "serving", "shadow", "refused", "unloaded"]
 """On disk but not tried or not needed · answers · is in memory and only compared · does not load ·

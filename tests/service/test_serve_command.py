@@ -16,10 +16,10 @@ from image_bytes import colour
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
-from isoserve.commands.options import flag
+from isoserve.commands.options import build, flag
 from isoserve.commands.serve import serve
 from isoserve.models.errors import InputError
-from isoserve.service.settings import Settings, read_settings
+from isoserve.service.settings import ENV_PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,10 +46,10 @@ def test_every_setting_is_a_flag_with_a_sentence() -> None:
 def test_a_flag_wins_over_the_environment_and_that_over_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert read_settings().alpha == 0.05
+    assert build(Settings, {}, ENV_PREFIX).alpha == 0.05
     monkeypatch.setenv("ISOSERVE_ALPHA", "0.1")
-    assert read_settings().alpha == 0.1
-    assert read_settings(alpha="0.2").alpha == 0.2
+    assert build(Settings, {}, ENV_PREFIX).alpha == 0.1
+    assert build(Settings, {"alpha": "0.2"}, ENV_PREFIX).alpha == 0.2
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_default(
 )
 def test_a_bad_setting_is_one_clear_line(given: dict[str, str], words: str) -> None:
     with pytest.raises(InputError) as caught:
-        read_settings(**given)
+        build(Settings, given, ENV_PREFIX)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -22,8 +22,9 @@ from server_in_process import served
 from tiny_model import TinyModel, reference, tiny_model, write_tiny_model
 
 from isoserve import Client
-from isoserve.service.batching.shadow_runner import REJECTED, WAITING_IMAGES
+from isoserve.service.batching.shadow_runner import WAITING_IMAGES
 from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.repository.shadow import REJECTED
 from isoserve.service.settings import Settings
 
 ALPHA = 0.05

@@ -20,9 +20,9 @@ from isoserve.models.classifier import build_classifier
 from isoserve.models.errors import InputError
 from isoserve.training.batches import channel_statistics
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
-from isoserve.training.data import LabelledImages
+from isoserve.training.data import LabelledImages, split
 from isoserve.training.recipe import Recipe
-from isoserve.training.trainer import fit, make_optimizer, split
+from isoserve.training.trainer import fit, make_optimizer
 
 
 def _command(folder: Path, recipe: Recipe, output: Path) -> list[str]:

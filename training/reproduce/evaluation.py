@@ -13,13 +13,12 @@ from torch import Tensor
 
 from isoserve.training.baselines.frozen_network import Pixels, TrainedNetwork
 from isoserve.training.checkpoint import Checkpoint
-from isoserve.training.data import LabelledImages, evenly_spread
+from isoserve.training.data import LabelledImages, evenly_spread, split
 from isoserve.training.out_distributions import OutDistribution
 from isoserve.training.reproduce.plan import Training
 from isoserve.training.reproduce.scale import Scale
 from isoserve.training.reproduce.store import Arrays, Store, digest
 from isoserve.training.reproduce.systems import Fitted, System, TuningData
-from isoserve.training.trainer import split
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,18 @@ from isoserve.service.http.schemas import ProblemDocument
 from isoserve.service.observability.drift import (
     CONFIDENCE,
     DRIFT_LEVEL,
-    FINE_BUCKETS,
-    LONGEST_WINDOW,
     P_VALUE_BUCKETS,
-    STEP_SECONDS,
-    Counts,
     coarse,
     expected_shares,
     kolmogorov,
     stability,
     wilson,
+)
+from isoserve.service.observability.p_value_window import (
+    FINE_BUCKETS,
+    LONGEST_WINDOW,
+    STEP_SECONDS,
+    Counts,
 )
 from isoserve.service.repository.repository import Repository
 

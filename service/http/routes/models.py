@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from isoserve.service.batching.shadow_runner import DROPPED, REJECTED
 from isoserve.service.errors import Problem
 from isoserve.service.http.schemas import (
     ComparisonDocument,
@@ -21,6 +20,7 @@ from isoserve.service.observability.prometheus_text import (
     takes_openmetrics,
 )
 from isoserve.service.repository.repository import Repository
+from isoserve.service.repository.shadow import DROPPED, REJECTED
 from isoserve.service.repository.versions import ModelRecord
 
 

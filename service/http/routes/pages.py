@@ -98,7 +98,7 @@ class WebFile:
 
 def _read_files() -> dict[str, WebFile]:
     found = {}
-    for file in files("service").joinpath("web").iterdir():
+    for file in files("isoserve.service").joinpath("web").iterdir():
         media_type = MEDIA_TYPES.get(file.name[file.name.rfind(".") :])
         if media_type is not None:
             found[file.name] = WebFile(file.read_bytes(), media_type)

@@ -16,10 +16,11 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope, Send
 
 from isoserve.service.batching.decode_pool import is_large
-from isoserve.service.batching.job import AwaitedJob, Job, ResponseBuilder, gather_until_disconnect
+from isoserve.service.batching.job import AwaitedJob, Job, ResponseBuilder
 from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.errors import Problem
 from isoserve.service.http.body import SMALL_BYTES, BodyLimits, read_body
+from isoserve.service.http.disconnect import gather_until_disconnect
 from isoserve.service.http.middleware import send_body, send_problem
 from isoserve.service.http.multipart import images_of_form, is_multipart
 from isoserve.service.inference.explanation import explanation

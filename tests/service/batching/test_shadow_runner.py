@@ -14,15 +14,17 @@ import pytest
 from numpy.typing import NDArray
 from tiny_model import TinyModel, write_tiny_model
 
+from isoserve.commands.options import build
 from isoserve.commands.serve import serve
 from isoserve.models.errors import InputError
 from isoserve.service.batching.job import Job
-from isoserve.service.batching.shadow_runner import WAITING_IMAGES, Shadow, ShadowCounts, ShadowLane
+from isoserve.service.batching.shadow_runner import WAITING_IMAGES, ShadowLane
 from isoserve.service.inference.images import ImageLimits
 from isoserve.service.inference.model import Model, Outputs
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.repository import Repository
-from isoserve.service.settings import Settings, read_settings
+from isoserve.service.repository.shadow import Shadow, ShadowCounts
+from isoserve.service.settings import ENV_PREFIX, Settings
 
 ALPHA = 0.05
 LIVE = TinyModel()
@@ -155,12 +157,12 @@ def test_a_shadow_that_leaves_the_disk_is_freed(tmp_path: Path) -> None:
 )
 def test_a_wrong_shadow_is_said_at_the_door(given: str, said: str) -> None:
     with pytest.raises(InputError, match=r"--shadow \(ISOSERVE_SHADOW\)") as caught:
-        read_settings(shadow=given)
+        build(Settings, {"shadow": given}, ENV_PREFIX)
     assert said in str(caught.value)
 
 
 def test_several_models_may_have_a_shadow_each() -> None:
-    shadows = read_settings(shadow="m:2, n:10:0.5").shadows
+    shadows = Settings(shadow="m:2, n:10:0.5").shadows
     assert [(each.version, each.share) for each in shadows.values()] == [(2, 0.1), (10, 0.5)]
 
 

@@ -14,16 +14,18 @@ from scipy import stats
 from tiny_model import TinyModel, write_tiny_model
 
 from isoserve.service.observability.drift import (
-    FINE_BUCKETS,
-    LONGEST_WINDOW,
     P_VALUE_BUCKETS,
-    PValueWindow,
     chi_squared_quantile,
     coarse,
     expected_shares,
     kolmogorov,
     stability,
     wilson,
+)
+from isoserve.service.observability.p_value_window import (
+    FINE_BUCKETS,
+    LONGEST_WINDOW,
+    PValueWindow,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -92,7 +94,7 @@ def test_windows_of_one_version_in_several_processes_are_added_up(tmp_path: Path
         assert (int(counts.sum()), int(counts[FINE_BUCKETS // 2 - 1]), rejected) == (7, 7, 7)
     script = (
         "import sys, numpy, pathlib\n"
-        "from isoserve.service.observability.drift import PValueWindow\n"
+        "from isoserve.service.observability.p_value_window import PValueWindow\n"
         "window = PValueWindow('m-1', pathlib.Path(sys.argv[1]), lambda: 1000.0)\n"
         "window.add(numpy.full(5, 0.5, dtype=numpy.float32), 5)"
     )

@@ -17,8 +17,9 @@ from image_bytes import colour
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
+from isoserve.commands.options import build
 from isoserve.models.errors import InputError
-from isoserve.service.settings import read_settings
+from isoserve.service.settings import ENV_PREFIX, Settings
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")
 
@@ -84,7 +85,7 @@ def test_by_default_there_is_no_queue_and_the_page_says_that_nothing_is_kept(
 
 def test_a_queue_without_tokens_is_refused_at_the_door() -> None:
     with pytest.raises(InputError, match="review_database needs review_token_file"):
-        read_settings(review_database="sqlite:///x.db")
+        build(Settings, {"review_database": "sqlite:///x.db"}, ENV_PREFIX)
 
 
 def test_the_page_says_what_is_kept(reviewed: Reviewed) -> None:

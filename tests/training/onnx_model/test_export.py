@@ -18,14 +18,13 @@ from isoserve.models.card import OUTPUT_NAMES, DataSummary, InputSpec, read_card
 from isoserve.models.errors import InputError
 from isoserve.models.heads import Logits
 from isoserve.training.checkpoint import Checkpoint
-from isoserve.training.data import LabelledImages, load_images
+from isoserve.training.data import LabelledImages, load_images, split
 from isoserve.training.evaluation.evaluate import evaluate
 from isoserve.training.onnx_graph import read_model, run_graph
 from isoserve.training.onnx_model.calibrate import calibrate, fit_temperature, guaranteed_rank
 from isoserve.training.onnx_model.export import Description, export_checkpoint, export_network, save
 from isoserve.training.out_distributions import load_out_distribution
 from isoserve.training.recipe import Recipe
-from isoserve.training.trainer import split
 
 
 @pytest.fixture(scope="module")
