@@ -21,12 +21,10 @@ from isoserve.models.image_files import gif, jpeg, webp
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 from isoserve.models.image_files.header import read_header
 from isoserve.models.image_files.png import read_png
+from isoserve.models.image_files.reduction import reduction_of
 
 BACKGROUND = (255, 255, 255)
 """Transparent pixels are shown on white, as most viewers do."""
-
-DRAFT_OVERSAMPLING = 4
-"""A large JPEG is decoded at the smallest DCT scale that is still this many times the input."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,7 +91,7 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     """
     size, scale = image.size, 1
     if image.format == "JPEG":
-        scale = _dct_scale(size, _orientation(image), spec)
+        scale = reduction_of(image, spec, turned=_orientation(image) >= 5)
         _draft(image, scale)
     image.load()
     return _fit(image, size, _orientation(image), spec, scale)
@@ -120,7 +118,7 @@ def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
 
 def _jpeg_pixels(file: jpeg.Jpeg, spec: InputSpec) -> NDArray[np.uint8]:
     size = (file.width, file.height)
-    scale = _dct_scale(size, file.orientation, spec)
+    scale = reduction_of(file, spec, turned=file.orientation >= 5)
     pixels = None if file.arithmetic else _strict_jpeg(file, scale)
     if pixels is None:
         image = _lenient_jpeg(file, scale)
@@ -189,13 +187,6 @@ def _contrived(file: jpeg.Jpeg) -> bool:
 
 def _orientation(image: Image.Image) -> int:
     return read_orientation(image.info.get("exif", b""))
-
-
-def _dct_scale(size: _Size, orientation: int, spec: InputSpec) -> int:
-    """The power of two up to 8 that a JPEG's sides may be divided by while being decoded."""
-    width, height = _turned((spec.width, spec.height), orientation)
-    room = min(size[0] // width, size[1] // height) // DRAFT_OVERSAMPLING
-    return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1
 
 
 def _draft(image: Image.Image, scale: int) -> None:

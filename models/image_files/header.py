@@ -14,12 +14,22 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 """The formats that are read, by training and serving alike."""
 
 
+Coding = Literal["", "progressive", "arithmetic", "lossless", "run-length"]
+"""How a format codes its pixels, where it has a slower way than its usual one."""
+
+
 class Header(NamedTuple):
     """What an image file says of itself."""
 
     format: Format
     width: int
     height: int
+    num_bytes: int = 0
+    """Of the file."""
+    coding: Coding = ""
+    coefficients: int = 0
+    """Values that a decoder must hold all at once before the first pixel is known: none of a JPEG
+    that is sent row by row, three a pixel of a progressive one without chroma subsampling."""
 
 
 HEAD_BYTES = 12
@@ -51,16 +61,40 @@ def read_header(body: bytes) -> Header:
         raise ImageFormatError(
             f"the first bytes ({body[:8].hex(' ')}) are of no {', '.join(FORMATS)} image"
         )
-    header = Header(kind, *_READ_SIZE[kind](body))
+    header = _READ[kind](body)
     if header.width == 0 or header.height == 0:
         raise ImageFileError(f"the {header.format} is {header.width} x {header.height} pixels")
     return header
 
 
-_READ_SIZE: dict[Format, Callable[[bytes], tuple[int, int]]] = {
-    "JPEG": jpeg.read_size,
-    "PNG": png.read_size,
-    "WEBP": webp.read_size,
-    "GIF": gif.read_size,
-    "BMP": bmp.read_size,
+def _jpeg(body: bytes) -> Header:
+    frame = jpeg.read_frame(body)
+    return Header("JPEG", frame.width, frame.height, len(body), frame.coding, frame.coefficients)
+
+
+def _png(body: bytes) -> Header:
+    return Header("PNG", *png.read_size(body), len(body))
+
+
+def _webp(body: bytes) -> Header:
+    coding: Coding = "lossless" if webp.is_lossless(body) else ""
+    return Header("WEBP", *webp.read_size(body), len(body), coding)
+
+
+def _gif(body: bytes) -> Header:
+    return Header("GIF", *gif.read_size(body), len(body))
+
+
+def _bmp(body: bytes) -> Header:
+    size = bmp.read_size(body)
+    coding: Coding = "run-length" if bmp.is_run_length_coded(body) else ""
+    return Header("BMP", *size, len(body), coding)
+
+
+_READ: dict[Format, Callable[[bytes], Header]] = {
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "WEBP": _webp,
+    "GIF": _gif,
+    "BMP": _bmp,
 }

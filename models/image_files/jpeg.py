@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from isoserve.models.errors import ImageFileError, TruncatedImageError
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
@@ -22,8 +22,23 @@ _MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)
 _SOI, _EOI, _SOS, _DHT, _DRI, _COM, _APP1 = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD, 0xFE, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC_FRAMES = frozenset(range(0xC9, 0xD0)) - {0xCC}
+_PROGRESSIVE_FRAMES = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _METADATA = frozenset({*range(0xE1, 0xF0), _COM}) - {0xEE}
 """APP0 and APP14 stay: decoders tell the colour space by them."""
+
+
+class Frame(NamedTuple):
+    """What the frame header says."""
+
+    width: int
+    height: int
+    precision: int
+    """Bits a sample."""
+    components: int
+    """1 gray, 3 colour, 4 CMYK or YCCK."""
+    coding: Literal["", "progressive", "arithmetic"]
+    coefficients: int
+    """Held by a decoder all at once; 0 where the image comes row by row."""
 
 
 class Jpeg(NamedTuple):
@@ -42,17 +57,31 @@ class Jpeg(NamedTuple):
     """The file without its metadata segments: all that pixels depend on."""
 
 
-def read_size(body: bytes) -> tuple[int, int]:
-    """(width, height) in pixels.
+def read_frame(body: bytes) -> Frame:
+    """Read the frame header, and whether the first scan holds all of its components.
 
     Raises:
-        ImageFileError: no frame header.
+        ImageFileError: no frame header, or no scan.
     """
+    frame, several_scans = None, False
     for marker, start, end in _segments(body):
-        if marker in _FRAMES:
-            width, height, _ = _read_frame(body[start:end])
-            return width, height
-    raise ImageFileError("the JPEG has no frame header")
+        if marker in _FRAMES and frame is None:
+            frame, payload = marker, body[start:end]
+        elif marker == _SOS and frame is not None:
+            several_scans = body[start] < payload[5] if len(payload) > 5 else False
+    if frame is None:
+        raise ImageFileError("the JPEG has no frame header")
+    width, height, components = _read_frame(payload)
+    progressive = frame in _PROGRESSIVE_FRAMES
+    arithmetic = frame in _ARITHMETIC_FRAMES
+    return Frame(
+        width,
+        height,
+        payload[0],
+        components,
+        "arithmetic" if arithmetic else "progressive" if progressive else "",
+        _samples(payload) if progressive or several_scans else 0,
+    )
 
 
 def read_jpeg(body: bytes) -> Jpeg:
@@ -139,6 +168,18 @@ def _segments(body: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _ends_early(body: bytes) -> str:
     return f"the JPEG ends after {len(body)} bytes, before its first scan"
+
+
+def _samples(payload: bytes) -> int:
+    """Samples of all components together, each at its own subsampling (T.81, A.1.1)."""
+    width, height, components = _read_frame(payload)
+    factors = payload[7 : 6 + 3 * components : 3]
+    across = [byte >> 4 or 1 for byte in factors]
+    down = [byte & 15 or 1 for byte in factors]
+    if not factors:
+        return width * height
+    whole = max(across) * max(down)
+    return sum(width * height * h * v // whole for h, v in zip(across, down, strict=True))
 
 
 def _read_frame(payload: bytes) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 
 _MAX_CHUNKS = 10_000
 _HAS_EXIF = 0x08
+_LOOKED_AT = 16
 
 
 def is_webp(body: bytes) -> bool:
@@ -30,6 +31,23 @@ def read_size(body: bytes) -> tuple[int, int]:
     if kind == b"VP8 " and body[23:26] == b"\x9d\x01\x2a":
         return _little(body, 26, 2) & 0x3FFF, _little(body, 28, 2) & 0x3FFF
     raise ImageFileError("the WebP has no image header")
+
+
+def is_lossless(body: bytes) -> bool:
+    """Whether the first image, or its transparency, is coded without loss, the slower way.
+
+    So is one whose image data do not come within :data:`_LOOKED_AT` chunks.
+    """
+    position = 12
+    for _ in range(_LOOKED_AT):
+        kind = body[position : position + 4]
+        if kind == b"VP8 ":
+            return False
+        if kind in (b"VP8L", b"ALPH"):
+            return True
+        length = _little(body, position + 4, 4)
+        position += 24 if kind == b"ANMF" else 8 + length + length % 2
+    return True
 
 
 def read_orientation_chunk(body: bytes) -> int:
