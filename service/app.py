@@ -21,10 +21,12 @@ from isoserve.service.auth import Guard, Tokens
 from isoserve.service.batching.admission import QueueLimits
 from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.batching.shadow_runner import ShadowLane
+from isoserve.service.batching.work_lane import WorkLanes
 from isoserve.service.errors import CONTENT_TYPE, Problem
 from isoserve.service.http.body import BodyBudget
 from isoserve.service.http.csrf import is_cross_origin
 from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchange
+from isoserve.service.http.file_limits import grpc_connections
 from isoserve.service.http.middleware import (
     RequestMiddleware,
     internal_problem,
@@ -63,24 +65,27 @@ class Application:
     def __init__(self, settings: Settings, log_writer: LogWriter | None = None) -> None:
         self.settings = settings
         self._guard = _guard(settings)
+        self.grpc_connections = grpc_connections(settings.max_connections)
         self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
         self._tracing = open_tracing(self.metrics.dropped_traces.inc)
         self._observer = RequestObserver(self.metrics, self._access_log(log_writer), self._tracing)
         self.image_limits = settings.image_limits
         self.repository = Repository(settings, self.slots, self.metrics)
-        self.predict = PredictRoutes(settings, self.repository, self.metrics, self.image_limits)
+        self._queue_limits = QueueLimits(
+            settings.queue_images, settings.queue_seconds, settings.max_batch
+        )
+        self._lanes = WorkLanes(self._queue_limits)
+        self.predict = PredictRoutes(settings, self.repository, self.metrics, self._lanes)
         self.review = open_review(settings, self.repository, self.metrics)
-        self.inference = Inference(settings, self.repository, self.predict)
+        self.inference = Inference(settings, self.repository, self.predict, self._lanes)
         self.protocol = InferenceProtocol(settings, self.inference)
         self.metrics.expect_requests([PREDICT, PREDICT_BATCH, *INFER])
         self._fast_path = FastPath(self.predict, self._observer, settings.max_body_bytes)
         self.api = self._fastapi()
+        self._budget = BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc)
         self._exchanges = RequestMiddleware(
-            self._dispatch,
-            self._observer,
-            BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc),
-            self._guard,
+            self._dispatch, self._observer, self._budget, self._guard
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -171,8 +176,7 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002
         settings = self.settings
-        limits = QueueLimits(settings.queue_images, settings.queue_seconds, settings.max_batch)
-        batcher = MicroBatcher(self.slots, limits, self.image_limits, self.metrics)
+        batcher = MicroBatcher(self.slots, self._queue_limits, self.image_limits, self.metrics)
         self.predict.batcher = batcher
         if self.review is not None:
             batcher.runner.keeper = self.review.keeper()
@@ -188,6 +192,7 @@ class Application:
             async with self._grpc():
                 yield
         finally:
+            await asyncio.to_thread(self._lanes.close)
             await asyncio.to_thread(self.repository.close)
             await asyncio.to_thread(batcher.close)
             if batcher.runner.keeper is not None:
@@ -205,7 +210,8 @@ class Application:
         from isoserve.service import grpc_server
 
         self.metrics.expect_requests([grpc_server.INFER])
-        server = grpc_server.GrpcServer(self.settings, self.inference, self._observer, self._guard)
+        limits = grpc_server.GrpcLimits(self.grpc_connections, self._budget, self._guard)
+        server = grpc_server.GrpcServer(self.settings, self.inference, self._observer, limits)
         await server.start()
         try:
             yield

@@ -1,47 +1,27 @@
 """The Open Inference Protocol over gRPC, on a port and in an event loop shared with HTTP.
 
-Imported only where ``grpc_port`` is set: it wants ``pip install 'isoserve[grpc]'``.
+Imported only where ``grpc_port`` is set: it needs ``pip install 'isoserve[grpc]'``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import grpc
-from starlette.types import Message
 
-from isoserve.models.card import INPUT_NAME
 from isoserve.service.auth import Guard
 from isoserve.service.errors import Problem
-from isoserve.service.inference.model import Pixels
-from isoserve.service.inference_protocol.answers import as_binary, output_values, shape_of
-from isoserve.service.inference_protocol.handler import Asked, Inference
-from isoserve.service.inference_protocol.messages import MESSAGES, ONE_OF, SERVICE
-from isoserve.service.inference_protocol.metadata import (
-    OUTPUTS,
-    model_metadata,
-    repository_index,
-    server_metadata,
-)
-from isoserve.service.inference_protocol.requests import (
-    UNSUPPORTED_INPUT,
-    UNSUPPORTED_OUTPUT,
-    check_outputs,
-    check_supported,
-    read_alpha,
-)
-from isoserve.service.inference_protocol.tensors import (
-    LENGTH,
-    MOST_DIMENSIONS,
-    Tensor,
-    bad_tensor,
-    check_shape,
-    images_of,
-)
+from isoserve.service.http.body import BodyBudget, BodyHold
+from isoserve.service.inference_protocol.grpc_calls import INFER as INFER_CALL
+from isoserve.service.inference_protocol.grpc_calls import PATHS, GrpcCalls
+from isoserve.service.inference_protocol.handler import Inference
+from isoserve.service.inference_protocol.messages import SERVICE
+from isoserve.service.inference_protocol.wire import SKELETON_BYTES
 from isoserve.service.observability.log_writer import about
 from isoserve.service.observability.request_id import CLIENT_GONE, request_id_of
 from isoserve.service.observability.request_observer import RequestObserver
@@ -55,38 +35,37 @@ CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.INVALID_ARGUMENT,
     415: grpc.StatusCode.INVALID_ARGUMENT,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
 
-INLINE_BYTES = 64 * 2**10
-"""The images of a larger request are checked in a thread, as over HTTP."""
-
-SPARE_BYTES = 64 * 2**10
-"""What a message may have beside its images."""
-
-PATHS = {
-    "ServerLive": "/v2/health/live",
-    "ServerReady": "/v2/health/ready",
-    "ServerMetadata": "/v2",
-    "ModelReady": "/v2/models",
-    "ModelMetadata": "/v2/models",
-    "ModelInfer": "/v2/models",
-    "RepositoryIndex": "/v2/repository/index",
-    "RepositoryModelLoad": "/v2/repository/models",
-    "RepositoryModelUnload": "/v2/repository/models",
-}
-"""Call -> the HTTP path it stands for: what may be asked without a token is set by paths."""
-
-INFER = "grpc ModelInfer"
+INFER = f"grpc {INFER_CALL}"
 """A call's route in metrics is named like this."""
 
 METHOD = "POST"
 """Of HTTP, under every gRPC call."""
 
-Call = Callable[[Any, RequestRecord], Awaitable[Any]]
+MOST_CALLS = 1024
+"""At a time; a connection carries any number."""
+
+MOST_READ = 64
+"""Messages that arrive at a time. What has not arrived whole cannot be charged, since its size is
+not known before; the others wait in their connections, which hold some 64 KiB of each."""
+
+CONNECTION_AGE_SECONDS = 3600.0
+"""Then a connection is ended when its calls are: clients connect again by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcLimits:
+    """What calls share with HTTP: the budget of bodies, the tokens; and their own connections."""
+
+    connections: int
+    budget: BodyBudget
+    guard: Guard | None
 
 
 class GrpcServer:
@@ -97,12 +76,14 @@ class GrpcServer:
         settings: Settings,
         inference: Inference,
         observer: RequestObserver,
-        guard: Guard | None,
+        limits: GrpcLimits,
     ) -> None:
         self._settings = settings
-        self._inference = inference
+        self._message_bytes = settings.max_batch_body_bytes + SKELETON_BYTES
+        self._calls = GrpcCalls(inference, self._message_bytes)
         self._observer = observer
-        self._guard = guard
+        self._limits = limits
+        self._reading = asyncio.Semaphore(MOST_READ)
         self._server: Any = None
 
     async def start(self) -> None:
@@ -112,11 +93,22 @@ class GrpcServer:
             RuntimeError: the port cannot be had.
         """
         settings = self._settings
+        milliseconds = {
+            "grpc.server_handshake_timeout_ms": settings.header_seconds,
+            "grpc.max_connection_idle_ms": settings.idle_seconds,
+            "grpc.max_connection_age_ms": CONNECTION_AGE_SECONDS,
+            "grpc.max_connection_age_grace_ms": settings.grace_seconds,
+        }
         self._server = grpc.aio.server(
-            maximum_concurrent_rpcs=settings.max_connections,
+            maximum_concurrent_rpcs=min(MOST_CALLS, settings.max_connections),
             options=[
-                ("grpc.max_receive_message_length", settings.max_batch_body_bytes + SPARE_BYTES),
+                ("grpc.max_receive_message_length", self._message_bytes),
+                ("grpc.max_metadata_size", settings.max_header_bytes),
                 ("grpc.so_reuseport", int(settings.workers > 1)),
+                # gRPC would inflate a message to any size before anybody is asked.
+                ("grpc.per_message_decompression", 0),
+                ("grpc.max_allowed_incoming_connections", self._limits.connections),
+                *((name, max(1, round(1000 * value))) for name, value in milliseconds.items()),
             ],
         )
         handlers = {name: self._handler(name) for name in PATHS}
@@ -132,36 +124,26 @@ class GrpcServer:
         await self._server.stop(grace=self._settings.grace_seconds)
 
     def _handler(self, name: str) -> Any:
-        calls: dict[str, Call] = {
-            "ServerLive": self._live,
-            "ServerReady": self._ready,
-            "ServerMetadata": self._server_metadata,
-            "ModelReady": self._model_ready,
-            "ModelMetadata": self._model_metadata,
-            "ModelInfer": self._infer,
-            "RepositoryIndex": self._index,
-            "RepositoryModelLoad": self._load,
-            "RepositoryModelUnload": self._unload,
-        }
-        return grpc.unary_unary_rpc_method_handler(
-            self._answered(name, calls[name]),
-            request_deserializer=MESSAGES[f"{name}Request"].FromString,
-            response_serializer=MESSAGES[f"{name}Response"].SerializeToString,
-        )
+        # A call with one message is a stream of one, and of a stream the server reads when it
+        # wants to: after it has looked for a token.
+        return grpc.stream_unary_rpc_method_handler(self._answered(name))
 
-    def _answered(self, name: str, call: Call) -> Callable[[Any, Any], Awaitable[Any]]:
-        """The call, its token checked, its problems made status codes, its end told."""
+    def _answered(self, name: str) -> Callable[[Any, Any], Awaitable[bytes]]:
+        """The call, its token checked, its problems made status codes, its end counted."""
         route = f"grpc {name}"
 
-        async def answer(request: Any, context: Any) -> Any:
+        async def answer(messages: AsyncIterator[bytes], context: Any) -> bytes:
             headers = _headers(context)
             record = RequestRecord(request_id_of(headers), METHOD, headers)
             record.route = route
             record.status = 200
+            hold = BodyHold(self._limits.budget)
             context.set_trailing_metadata((("x-request-id", record.id),))
             try:
                 self._check_token(name, headers)
-                return await call(request, record)
+                message = await self._message(messages)
+                hold.grow(len(message))
+                return await self._calls.answer(name, message, record, hold)
             except Problem as problem:
                 record.status, record.reason = problem.status, problem.reason
                 code = CODES.get(problem.status, grpc.StatusCode.INTERNAL)
@@ -174,76 +156,33 @@ class GrpcServer:
                 log.exception("%s failed", name, extra=about(record.id))
                 _refuse(context, grpc.StatusCode.INTERNAL, "the server failed")
             finally:
+                hold.release()
                 record.seconds = perf_counter() - record.started
                 self._observer(record)
+            return b""
 
         return answer
+
+    async def _message(self, messages: AsyncIterator[bytes]) -> bytes:
+        """The call's message.
+
+        Raises:
+            Problem: 408, it takes too long to come; 400, there is none.
+        """
+        seconds = self._settings.body_seconds
+        try:
+            async with asyncio.timeout(seconds), self._reading:
+                return await anext(messages)
+        except TimeoutError as error:
+            detail = f"the message had not arrived whole after {seconds:g} s"
+            raise Problem(408, "slow_body", detail) from error
+        except StopAsyncIteration as error:
+            raise Problem(400, "bad_request", "the call has no message") from error
 
     def _check_token(self, name: str, headers: Headers) -> None:
-        if self._guard is None:
-            return
-        if not self._guard.is_authorized({"path": PATHS[name], "headers": headers}):
+        guard = self._limits.guard
+        if guard is not None and not guard.is_authorized({"path": PATHS[name], "headers": headers}):
             raise Problem(401, "unauthorised", "send the metadata 'authorization: Bearer TOKEN'")
-
-    async def _live(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
-        return MESSAGES["ServerLiveResponse"](live=True)
-
-    async def _ready(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
-        return MESSAGES["ServerReadyResponse"](ready=self._inference.repository.ready)
-
-    async def _server_metadata(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
-        return MESSAGES["ServerMetadataResponse"](**server_metadata())
-
-    async def _model_ready(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
-        try:
-            self._inference.served(request.name, request.version or None)
-        except Problem:
-            return MESSAGES["ModelReadyResponse"](ready=False)
-        return MESSAGES["ModelReadyResponse"](ready=True)
-
-    async def _model_metadata(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
-        served = self._inference.served(request.name, request.version or None)
-        return MESSAGES["ModelMetadataResponse"](**model_metadata(served.model))
-
-    async def _infer(self, request: Any, record: RequestRecord) -> Any:
-        inference = self._inference
-        served = inference.served(request.model_name, request.model_version or None)
-        reader = inference.reader(served)
-        alpha = read_alpha(_parameters(request.parameters).get("alpha", reader.alpha))
-        record.set_target(served, alpha)
-        wanted = _wanted(request)
-
-        def read() -> tuple[list[bytes | Pixels], list[bool]]:
-            images = images_of(_tensor(request), reader.spec, reader.limits.images)
-            return images, inference.check(images)
-
-        inline = request.ByteSize() <= INLINE_BYTES
-        images, large = read() if inline else await asyncio.to_thread(read)
-        rows = await inference.run(Asked(served, record, _never), images, large)
-        answer = MESSAGES["ModelInferResponse"](
-            model_name=served.model.name,
-            model_version=str(served.model.version),
-            id=request.id,
-        )
-        for name in wanted:
-            values = output_values(name, served.model, rows, alpha)
-            answer.outputs.add(name=name, datatype=OUTPUTS[name], shape=shape_of(values))
-            answer.raw_output_contents.append(as_binary(values))
-        return answer
-
-    async def _index(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
-        records = [*self._inference.repository.models.values()]
-        return MESSAGES["RepositoryIndexResponse"](models=repository_index(records, request.ready))
-
-    async def _load(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
-        self._inference.check_management([*request.parameters])
-        await self._inference.load(request.model_name)
-        return MESSAGES["RepositoryModelLoadResponse"]()
-
-    async def _unload(self, request: Any, record: RequestRecord) -> Any:  # noqa: ARG002
-        self._inference.check_management([*request.parameters])
-        await self._inference.unload(request.model_name)
-        return MESSAGES["RepositoryModelUnloadResponse"]()
 
 
 def _refuse(context: Any, code: grpc.StatusCode, detail: str) -> None:
@@ -259,50 +198,3 @@ def _headers(context: Any) -> Headers:
         (key.encode(), value.encode() if isinstance(value, str) else value)
         for key, value in context.invocation_metadata()
     ]
-
-
-async def _never() -> Message:
-    """No message comes: gRPC cancels the call itself when its client leaves."""
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-def _parameters(given: Any) -> dict[str, Any]:
-    """A map of InferParameter as plain values."""
-    chosen = {name: (value, value.WhichOneof(ONE_OF)) for name, value in given.items()}
-    return {name: getattr(value, one) for name, (value, one) in chosen.items() if one}
-
-
-def _wanted(request: Any) -> list[str]:
-    names = [output.name for output in request.outputs[: len(OUTPUTS) + 1]]
-    check_outputs(names)
-    for output in request.outputs:
-        check_supported(output.name, [*output.parameters], UNSUPPORTED_OUTPUT)
-    return names or [*OUTPUTS]
-
-
-def _tensor(request: Any) -> Tensor:
-    """The one input, its data raw or typed."""
-    if len(request.inputs) != 1:
-        raise Problem(
-            400, "bad_request", f"{len(request.inputs)} inputs; the model has one, '{INPUT_NAME}'"
-        )
-    declared = request.inputs[0]
-    check_supported(declared.name, [*declared.parameters], UNSUPPORTED_INPUT)
-    shape = check_shape(declared.name, list(declared.shape[: MOST_DIMENSIONS + 1]))
-    raw = request.raw_input_contents
-    if len(raw) > 1 or (len(raw) == 1 and declared.HasField("contents")):
-        raise bad_tensor(declared.name, "its data is given more than once")
-    data = raw[0] if raw else _typed(declared)
-    return Tensor(declared.name, declared.datatype, shape, memoryview(data))
-
-
-def _typed(declared: Any) -> bytes:
-    """Typed contents, as raw contents would have them."""
-    contents = declared.contents
-    if declared.datatype == "BYTES":
-        return b"".join(LENGTH.pack(len(each)) + each for each in contents.bytes_contents)
-    try:
-        return bytes(contents.uint_contents)
-    except ValueError as error:
-        raise bad_tensor(declared.name, "a UINT8 value lies outside 0..255") from error

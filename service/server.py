@@ -14,7 +14,7 @@ import uvicorn
 
 from isoserve.service.app import create_app
 from isoserve.service.http.acceptor import Acceptor, WorkerSlot
-from isoserve.service.http.file_limits import raise_file_limit
+from isoserve.service.http.file_limits import grpc_connections, raise_file_limit
 from isoserve.service.http.hooks import ConnectionLimits
 from isoserve.service.http.protocol import close_expired, guarded
 from isoserve.service.observability.log_writer import LogWriter
@@ -40,12 +40,14 @@ def serve_until_stopped(
         slot: this worker's, where several share the listener.
     """
     app = create_app(settings, log_writer)
+    room = raise_file_limit(settings.max_connections)
     limits = ConnectionLimits(
-        raise_file_limit(settings.max_connections),
+        room - grpc_connections(room) if settings.grpc_port else room,
         settings.max_header_bytes,
         settings.header_seconds,
         settings.idle_seconds,
     )
+    app.grpc_connections = room - limits.connections
     config = uvicorn.Config(
         app,
         http=guarded(limits, app),

@@ -121,8 +121,9 @@ class Settings(BaseSettings):
     held_body_bytes: int = Field(
         256 * 2**20,
         ge=1,
-        description="Most bytes of all bodies in memory together; beyond it requests get 429. The "
-        "parts of a batch's body are held beside it.",
+        description="Most bytes of all bodies in memory together, over HTTP and gRPC; beyond it "
+        "requests get 429. Compressed bodies may be inflated to a quarter of it. The parts of a "
+        "batch's body are held beside it.",
     )
     max_connections: int = Field(
         4096, ge=1, description="Most connections at a time; beyond it they get 503."

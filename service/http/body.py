@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,37 +30,102 @@ class BodyLimits:
     seconds: float
 
 
+INFLATED_SHARE = 4
+"""Of the budget, a body may be inflated into this part: a kilobyte can grow to a megabyte, and
+what costs its sender nothing must leave room for those that sent theirs whole."""
+
+
 class BodyBudget:
-    """Bytes of the bodies in memory, over all requests; each gives back when it is answered."""
+    """Bytes of the bodies in memory, over all requests; asked from any thread."""
 
     def __init__(self, limit: int, count_refusal: Callable[[], None]) -> None:
         self._limit = limit
         self._count_refusal = count_refusal
-        self._held = 0
+        self._lock = threading.Lock()
+        self._held = self._inflated = 0
 
-    def take(self, size: int) -> None:
-        """Hold so many bytes more.
+    @property
+    def inflated_limit(self) -> int:
+        """The most bytes that compressed bodies may be inflated to, all together."""
+        return self._limit // INFLATED_SHARE
+
+    def change(self, hold: BodyHold, size: int, inflated: int) -> None:
+        """Let ``hold`` have so many bytes from now on.
 
         Raises:
             Refused: 429, they are not to be had now.
+            ClientGone: the request has ended meanwhile.
         """
-        if self._held + size > self._limit:
-            self._count_refusal()
-            raise Refused(
-                "bytes", "the bodies of others fill the memory set aside for them", closes=True
-            )
-        self._held += size
+        with self._lock:
+            if hold.released:
+                raise ClientGone
+            held = self._held + size + inflated - hold.size - hold.inflated
+            all_inflated = self._inflated + inflated - hold.inflated
+            if held <= self._limit and all_inflated <= self.inflated_limit:
+                self._held, self._inflated = held, all_inflated
+                hold.size, hold.inflated = size, inflated
+                return
+        self._count_refusal()
+        raise Refused(
+            "bytes", "the bodies of others fill the memory set aside for them", closes=True
+        )
 
-    def give(self, size: int) -> None:
-        """Hold so many bytes less."""
-        self._held -= size
+    def release(self, hold: BodyHold) -> None:
+        """Take back all that ``hold`` has; it gets no more."""
+        with self._lock:
+            self._held -= hold.size + hold.inflated
+            self._inflated -= hold.inflated
+            hold.size = hold.inflated = 0
+            hold.released = True
+
+
+class BodyHold:
+    """What one request holds of the budget, until it is answered.
+
+    Attributes:
+        size, inflated: bytes of the body as it came, and of what it was inflated to.
+        released: whether the request has ended.
+    """
+
+    __slots__ = ("_budget", "inflated", "released", "size")
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.size = self.inflated = 0
+        self.released = False
+
+    @property
+    def inflated_limit(self) -> int:
+        """As :attr:`BodyBudget.inflated_limit`."""
+        return self._budget.inflated_limit
+
+    def grow(self, size: int) -> None:
+        """Hold ``size`` bytes of the body as it comes, where it is no longer small.
+
+        Raises:
+            Refused, ClientGone: as :meth:`BodyBudget.change`.
+        """
+        if size > SMALL_BYTES:
+            self._budget.change(self, size, self.inflated)
+
+    def inflate(self, size: int) -> None:
+        """Hold ``size`` bytes of the inflated body.
+
+        Raises:
+            Refused, ClientGone: as :meth:`BodyBudget.change`.
+        """
+        self._budget.change(self, self.size, size)
+
+    def release(self) -> None:
+        """Give all of it back."""
+        if self.size or self.inflated or not self.released:
+            self._budget.release(self)
 
 
 async def read_body(scope: Scope, receive: Receive, limits: BodyLimits) -> bytes:
     """The whole body.
 
-    ``scope["body_budget"]`` is asked for what exceeds :data:`SMALL_BYTES`, and
-    ``scope["body_bytes"]`` is what it has given, for whoever ends the request to return.
+    ``scope["body_hold"]`` takes what exceeds :data:`SMALL_BYTES` from the budget of all.
 
     Raises:
         Problem: 413 over the limit of bytes, 408 over the limit of time, 429 over the budget.
@@ -90,6 +156,7 @@ async def linger(receive: Receive) -> None:
 
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
+    hold: BodyHold = scope["body_hold"]
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -100,17 +167,10 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
-        if size > SMALL_BYTES:
-            _hold(scope, size)
+        hold.grow(size)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _hold(scope: Scope, size: int) -> None:
-    held = scope.get("body_bytes", 0)
-    scope["body_budget"].take(size - held)
-    scope["body_bytes"] = size
 
 
 def _too_large(limit: int) -> Problem:

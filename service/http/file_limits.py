@@ -14,6 +14,16 @@ SPARE = 256
 """For model files, databases, workers' pipes, and connections that are just being turned away."""
 
 
+GRPC_SHARE = 4
+"""Of the connections there is room for, one in so many is kept for gRPC: a connection of its
+carries many calls, and idle ones must not take HTTP's."""
+
+
+def grpc_connections(room: int) -> int:
+    """How many of the connections there is room for are gRPC's; the others are HTTP's."""
+    return max(1, room // GRPC_SHARE)
+
+
 def raise_file_limit(wanted: int) -> int:
     """Raise this process's limit of open files as far as is needed and allowed.
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isoserve.service.auth import Guard
 from isoserve.service.errors import CONTENT_TYPE, Problem
-from isoserve.service.http.body import BodyBudget, linger
+from isoserve.service.http.body import BodyBudget, BodyHold, linger
 from isoserve.service.http.disconnect import ClientGone
 from isoserve.service.http.responses import JSON, body_headers
 from isoserve.service.inference_protocol.errors import CONTENT_TYPE as PROTOCOL_CONTENT_TYPE
@@ -55,7 +55,7 @@ class RequestMiddleware:
         scope["record"] = record
         scope["request_id"] = request_id
         scope["route_label"] = OTHER_ROUTE
-        scope["body_budget"] = self._budget
+        scope["body_hold"] = hold = BodyHold(self._budget)
         header = (b"x-request-id", request_id.encode())
         write = scope.pop("write_whole_answer", None)  # it leads back to this scope
         status = 0
@@ -86,8 +86,7 @@ class RequestMiddleware:
             if status == 0:
                 await send_problem(problem, scope, send_with_id)
         finally:
-            if held := scope.get("body_bytes"):
-                self._budget.give(held)
+            hold.release()
             record.route = route_of(scope)
             record.status = status
             record.seconds = perf_counter() - record.started

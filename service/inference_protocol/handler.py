@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from starlette.types import Receive
 
 from isoserve.service.batching.job import AwaitedJob
+from isoserve.service.batching.work_lane import WorkLanes
 from isoserve.service.errors import Problem
 from isoserve.service.http.disconnect import gather_until_disconnect
 from isoserve.service.http.routes.predict import PredictRoutes
@@ -34,10 +35,13 @@ class Asked:
 class Inference:
     """Goes through the same queue and the same slots as ``/v1/predict``."""
 
-    def __init__(self, settings: Settings, repository: Repository, predict: PredictRoutes) -> None:
+    def __init__(
+        self, settings: Settings, repository: Repository, predict: PredictRoutes, lanes: WorkLanes
+    ) -> None:
         self.repository = repository
         self.limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
         self._predict = predict
+        self.lanes = lanes
         self.alpha = settings.alpha
         self._management = settings.management
 
@@ -114,7 +118,7 @@ class Inference:
             Problem: 404, no such model or version; 400, a version is refused, or none serves.
         """
         number = _number(version)
-        await asyncio.to_thread(self.repository.load, name, number)
+        await self.lanes.loading.run(lambda: self.repository.load(name, number))
         record = self.repository.find(name)
         said = [
             f"version {known.version}: {known.detail}"
@@ -132,7 +136,8 @@ class Inference:
         Raises:
             Problem: 404, no such model or version.
         """
-        await asyncio.to_thread(self.repository.unload, name, _number(version))
+        number = _number(version)
+        await self.lanes.loading.run(lambda: self.repository.unload(name, number))
 
     def _check(self, place: int, image: bytes) -> bool:
         try:

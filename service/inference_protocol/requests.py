@@ -17,6 +17,12 @@ from isoserve.service.inference_protocol.tensors import Tensor, bad_tensor, chec
 SPARE_VALUES = 4096
 """JSON values a request may have beyond its pixels."""
 
+VALUE_BYTES, CONTAINER_BYTES, WIDEST_CHARACTER = 16, 88, 4
+"""What a value, a list or object, and a character of a text cost in memory, about and at most."""
+
+PARSED_BYTES = 64 * 2**20
+"""Most bytes that a request's JSON may cost in memory."""
+
 UNSUPPORTED_INPUT = ("shared_memory_region",)
 UNSUPPORTED_OUTPUT = ("shared_memory_region", "classification")
 
@@ -59,7 +65,7 @@ class RequestReader:
     limits: RequestLimits
     alpha: float
 
-    def read(self, body: bytes, header_length: int | None) -> InferenceRequest:
+    def read(self, body: bytes | bytearray, header_length: int | None) -> InferenceRequest:
         """Parse and check a whole body.
 
         Args:
@@ -95,12 +101,21 @@ class RequestReader:
                 "json_too_large",
                 f"the JSON has {len(text)} bytes, more than {limit}; send binary tensors",
             )
-        # A list costs twenty times its two brackets once parsed, so they are counted before.
         octets = bytes(text)
-        values = sum(octets.count(mark) for mark in (b",", b"[", b"{"))
+        values, containers = octets.count(b","), octets.count(b"[") + octets.count(b"{")
         pixels = self.limits.images * self.spec.height * self.spec.width * 3
-        if values > 2 * pixels + SPARE_VALUES:
+        if values + containers > 2 * pixels + SPARE_VALUES:
             raise Problem(413, "json_too_large", "the JSON has more values than images could have")
+        # A list costs forty times its two brackets once parsed, so they are counted before.
+        size = values * VALUE_BYTES + containers * CONTAINER_BYTES
+        size += len(octets) * (1 if octets.isascii() else WIDEST_CHARACTER)
+        if size > PARSED_BYTES:
+            raise Problem(
+                413,
+                "json_too_large",
+                f"the JSON would take some {size >> 20} MiB once read, more than "
+                f"{PARSED_BYTES >> 20}; send binary tensors",
+            )
         try:
             document = orjson.loads(octets)
         except orjson.JSONDecodeError as error:

@@ -27,7 +27,8 @@ LENGTH = struct.Struct("<I")
 class Tensor:
     """An input as it came.
 
-    ``data``: the JSON value of ``data``, flat or nested, or the tensor's part of the binary body;
+    ``data``: the JSON value of ``data``, flat or nested, or the tensor's part of the binary body,
+    or of gRPC's typed BYTES contents a list of their places in the message;
     ``base64``: the strings of a JSON BYTES tensor are base64 (MLServer's ``content_type``).
     """
 
@@ -117,6 +118,8 @@ def _octets(tensor: Tensor) -> bytes | memoryview:
 def _files(tensor: Tensor) -> list[bytes | Pixels]:
     if isinstance(tensor.data, memoryview):
         return [bytes(element) for element in _elements(tensor, tensor.data)]
+    if tensor.data and type(tensor.data[0]) is memoryview:
+        return [bytes(element) for element in _flat(tensor, memoryview)]
     texts: list[str] = _flat(tensor, str)
     if not tensor.base64:
         return [text.encode() for text in texts]

@@ -7,7 +7,6 @@ even come here: see :mod:`isoserve.service.http.fast_path`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +17,14 @@ from starlette.types import Receive, Scope, Send
 from isoserve.service.batching.decode_pool import is_large
 from isoserve.service.batching.job import AwaitedJob, Job, ResponseBuilder
 from isoserve.service.batching.micro_batcher import MicroBatcher
+from isoserve.service.batching.work_lane import WorkLanes
 from isoserve.service.errors import Problem
 from isoserve.service.http.body import SMALL_BYTES, BodyLimits, read_body
 from isoserve.service.http.disconnect import gather_until_disconnect
 from isoserve.service.http.middleware import send_body, send_problem
 from isoserve.service.http.multipart import images_of_form, is_multipart
 from isoserve.service.inference.explanation import explanation
-from isoserve.service.inference.images import ImageLimits, InvalidImage, check_header
+from isoserve.service.inference.images import InvalidImage, check_header
 from isoserve.service.inference.model import Outputs, Pixels
 from isoserve.service.inference.verdicts import VerdictRequest, as_json, verdict
 from isoserve.service.observability.metrics import Metrics
@@ -60,11 +60,12 @@ class PredictRoutes:
         settings: Settings,
         repository: Repository,
         metrics: Metrics,
-        image_limits: ImageLimits,
+        lanes: WorkLanes,
     ) -> None:
         self._repository = repository
+        self._lanes = lanes
         self._metrics = metrics
-        self._image_limits = image_limits
+        self._image_limits = settings.image_limits
         self._alpha = settings.alpha
         self._most_images = settings.max_batch_images
         self._one = BodyLimits(settings.max_body_bytes, settings.body_seconds)
@@ -81,7 +82,7 @@ class PredictRoutes:
             if is_multipart(scope["headers"]):
                 form = (body, scope["headers"], FILE_FIELD, 1)
                 if len(body) > SMALL_BYTES:  # one that is made for it takes a second to parse
-                    (body,) = await asyncio.to_thread(images_of_form, *form)
+                    (body,) = await self._lanes.parsing.run(lambda: images_of_form(*form))
                 else:
                     (body,) = images_of_form(*form)
             large = self.check(body)
@@ -114,8 +115,8 @@ class PredictRoutes:
                     f"send multipart/form-data with the images in the field '{FILES_FIELD}'",
                 )
             body = await read_body(scope, receive, self._many)
-            images = await asyncio.to_thread(
-                images_of_form, body, headers, FILES_FIELD, self._most_images
+            images = await self._lanes.parsing.run(
+                lambda: images_of_form(body, headers, FILES_FIELD, self._most_images)
             )
             results = await self._verdicts(images, served, query, record, receive)
             document = {

@@ -6,7 +6,6 @@ methods included, must be answered in the protocol's own form, ``{"error": "..."
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from isoserve.service.errors import Problem
-from isoserve.service.http.body import BodyLimits, read_body
+from isoserve.service.http.body import BodyHold, BodyLimits, read_body
 from isoserve.service.http.middleware import send_body, send_problem
 from isoserve.service.inference.verdicts import as_json
 from isoserve.service.inference_protocol.answers import write_answer
@@ -41,7 +40,7 @@ from isoserve.service.settings import Settings
 HEADER_LENGTH = b"inference-header-content-length"
 
 INLINE_BYTES = 64 * 2**10
-"""A larger or compressed body is parsed in a thread, so that the event loop goes on meanwhile."""
+"""A larger body is parsed in a thread, so that the event loop goes on meanwhile."""
 
 INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
 
@@ -161,16 +160,22 @@ class InferenceProtocol:
         record.set_target(served, self._inference.alpha)
         body = await read_body(call.scope, call.receive, self._body)
         encoding = call.header(b"content-encoding")
+        hold: BodyHold = call.scope["body_hold"]
+        limit = min(self._body.bytes, hold.inflated_limit)
         reader = self._inference.reader(served)
 
         def read() -> tuple[InferenceRequest, list[bool]]:
-            plain = decompress(body, encoding or b"", self._body.bytes)
+            plain = decompress(body, encoding or b"", limit, hold.inflate)
             length = read_header_length(call.header(HEADER_LENGTH), len(plain))
             request = reader.read(plain, length)
             return request, self._inference.check(request.images)
 
-        inline = encoding is None and len(body) <= INLINE_BYTES
-        request, large = read() if inline else await asyncio.to_thread(read)
+        if encoding is not None:
+            request, large = await self._inference.lanes.inflating.run(read)
+        elif len(body) > INLINE_BYTES:
+            request, large = await self._inference.lanes.parsing.run(read)
+        else:
+            request, large = read()
         record.alpha = request.alpha
         asked = Asked(served, record, call.receive)
         rows = await self._inference.run(asked, request.images, large)

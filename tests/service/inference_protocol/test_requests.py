@@ -211,9 +211,10 @@ def test_a_wrong_header_length_is_refused(value: bytes) -> None:
 
 def test_compressed_bodies_are_opened_up_to_the_limit() -> None:
     plain = b"pixels" * 100
-    assert decompress(gzip.compress(plain), b"GZIP", 600) == plain
-    assert decompress(zlib.compress(plain), b"deflate", 600) == plain
-    assert decompress(plain, b"", 1) == plain
+    charged: list[int] = []
+    assert decompress(gzip.compress(plain), b"GZIP", 600, charged.append) == plain
+    assert decompress(zlib.compress(plain), b"deflate", 600, charged.append) == plain
+    assert decompress(plain, b"", 1, charged.append) == plain
     for body, encoding, limit, status in (
         (gzip.compress(plain), b"gzip", 599, 413),
         (gzip.compress(bytes(10**8)), b"gzip", 600, 413),
@@ -224,7 +225,7 @@ def test_compressed_bodies_are_opened_up_to_the_limit() -> None:
         (plain, b"br", 600, 415),
     ):
         with pytest.raises(Problem) as caught:
-            decompress(body, encoding, limit)
+            decompress(body, encoding, limit, charged.append)
         assert caught.value.status == status
 
 
