@@ -27,7 +27,8 @@ from tiny_model import write_tiny_model
 
 from isoserve.service.app import Application
 from isoserve.service.batching.admission import Admission
-from isoserve.service.batching.job import WATCH_AFTER_SECONDS, Job
+from isoserve.service.batching.job import Job
+from isoserve.service.http.disconnect import WATCH_AFTER_SECONDS
 from isoserve.service.inference.model import Pixels
 from isoserve.service.inference_protocol.messages import MESSAGES, SERVICE
 from isoserve.service.inference_protocol.tensors import LENGTH
