@@ -41,7 +41,7 @@ def _ood_overhead() -> str:
         f"{_percent(row['ratio'] - 1)} at batch {row['batch_size']}" for row in found["rows"]
     )
     return (
-        f"- **What ood_overhead costs**: the default network with score and p-values "
+        f"- **What the OOD scores cost**: the default network with score and p-values "
         f"against the same with a plain SoftMax head, time of a run {costs} (median of "
         f"{found['rows'][0]['rounds']} pairs; `{found['command']}`)."
     )

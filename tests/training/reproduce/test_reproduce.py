@@ -20,10 +20,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from isoserve.commands import reproduce as cli
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import InputError
 from isoserve.training.data import LabelledImages, Split
-from isoserve.training.reproduce import cli, material, systems
+from isoserve.training.reproduce import datasets, systems
 from isoserve.training.reproduce.grid import Grid
 from isoserve.training.reproduce.plots import CAPTIONS
 from isoserve.training.reproduce.published import TABLES
@@ -56,10 +57,10 @@ from pathlib import Path
 from click.testing import CliRunner
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_reproduce
-from isoserve.training.reproduce import material
+from isoserve.training.reproduce import datasets
 from isoserve.training.reproduce.scale import SCALES
 SCALES["smoke"] = replace(test_reproduce.TINY, odin_steps=(0.0,), mahalanobis_steps=(0.0,))
-material.digits = test_reproduce.every_third_digit
+datasets.digits = test_reproduce.every_third_digit
 result = test_reproduce.run(Path(sys.argv[1]), "--no-studies")
 print(result.output)
 sys.exit(result.exit_code)
@@ -82,7 +83,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reproduce")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SCALES, "smoke", TINY)
-        patch.setattr(material, "digits", every_third_digit)
+        patch.setattr(datasets, "digits", every_third_digit)
         result = run(folder)
     assert result.exit_code == 0, result.output
     assert "left)" in result.output
@@ -110,7 +111,7 @@ def test_a_lost_cell_is_made_again_with_the_same_digits(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SCALES, "smoke", TINY)
-    monkeypatch.setattr(material, "digits", every_third_digit)
+    monkeypatch.setattr(datasets, "digits", every_third_digit)
     before = (output / "results.json").read_bytes()
     training = sorted((output / "cells" / "training").iterdir())
     kept = {path: (path / "checkpoint.pt").stat().st_mtime_ns for path in training[1:]}
@@ -129,7 +130,7 @@ def test_a_search_whose_choice_is_kept_is_not_done_again(
     output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SCALES, "smoke", TINY)
-    monkeypatch.setattr(material, "digits", every_third_digit)
+    monkeypatch.setattr(datasets, "digits", every_third_digit)
     monkeypatch.setattr(cli, "draw_all", lambda *_: [*CAPTIONS])
     searched = []
     for name in ("tune_odin", "fit_mahalanobis"):
@@ -151,7 +152,7 @@ def test_without_the_studies_the_main_tables_are_the_same(
     output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SCALES, "smoke", TINY)
-    monkeypatch.setattr(material, "digits", every_third_digit)
+    monkeypatch.setattr(datasets, "digits", every_third_digit)
     shutil.copytree(output / "cells", tmp_path / "cells")
     trained = sorted(path.name for path in (tmp_path / "cells" / "training").iterdir())
     run(tmp_path, "--no-studies")
@@ -173,7 +174,7 @@ def test_the_systems_of_some_losses_alone(
     output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: tuple[str, ...]
 ) -> None:
     monkeypatch.setitem(SCALES, "smoke", TINY)
-    monkeypatch.setattr(material, "digits", every_third_digit)
+    monkeypatch.setattr(datasets, "digits", every_third_digit)
     shutil.copytree(output / "cells", tmp_path / "cells")
     shutil.rmtree(tmp_path / "cells" / "fooling")
     options = [word for loss in losses for word in ("--loss", loss)]
@@ -197,7 +198,7 @@ def test_the_systems_of_some_losses_alone(
 
 def test_one_study_alone(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCALES, "smoke", TINY)
-    monkeypatch.setattr(material, "digits", every_third_digit)
+    monkeypatch.setattr(datasets, "digits", every_third_digit)
     shutil.copytree(output / "cells", tmp_path / "cells")
     words = ("--study", "ablation", "--loss", "isomax2", "--no-fooling")
     assert run(tmp_path, *words).exit_code == 0
@@ -237,7 +238,7 @@ def test_a_file_that_is_left_out_is_told(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(folder / "good.png")
     (folder / "broken.png").write_bytes(b"no")
     said: list[str] = []
-    sources = material.Sources(tmp_path, out_data=(str(folder),))
+    sources = datasets.Sources(tmp_path, out_data=(str(folder),))
     Grid(TINY, sources, Store(tmp_path / "cells"), said.append)
     (line,) = said
     assert line.startswith(f"skipped {folder / 'broken.png'}: ")
