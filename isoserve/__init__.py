@@ -1,7 +1,15 @@
-"""Isoserve: an image classifier's server that says "I don't know".
+"""Isoserve: image classifiers that say "I don't know", from training to serving.
 
-The client's names are importable from here; they are loaded when first asked for, so that
-``import isoserve`` itself costs nothing.
+    import isoserve as iso
+
+    model = iso.load("model.onnx")              # judge images in this process, without torch
+    client = iso.Client("http://localhost:8000")  # or ask a server
+
+    net = iso.Classifier(backbone, iso.IsoMax2Head(512, 10))      # or make a model: own network,
+    iso.export(net, "model.onnx", calibration="held-out/", ...)   # own training loop
+
+Each name below is loaded when it is first used, so that ``import isoserve`` costs nothing and
+torch is needed for the last two groups alone: ``pip install 'isoserve[train]'``.
 """
 
 from __future__ import annotations
@@ -28,32 +36,99 @@ if TYPE_CHECKING:
         Problem,
         Verdict,
     )
+    from isoserve.local_model import LocalModel, load
+    from isoserve.models.classifier import Classifier
+    from isoserve.models.errors import InputError
+    from isoserve.models.heads import (
+        IsoMax2Head,
+        IsoMaxHead,
+        IsoMaxPlusHead,
+        Logits,
+        SoftMaxHead,
+    )
+    from isoserve.models.scores import entropic_score
+    from isoserve.training.onnx_model.network_export import export
 
-__all__ = [
-    "OOD",
-    "AsyncClient",
+_HOMES = {
+    # Ask a server.
+    "Client": "isoserve.client.client",
+    "AsyncClient": "isoserve.client.client",
+    # Judge images here.
+    "load": "isoserve.local_model",
+    "LocalModel": "isoserve.local_model",
+    # What both answer.
+    "Verdict": "isoserve.client.results",
+    "Prediction": "isoserve.client.results",
+    "OOD": "isoserve.client.results",
+    "Explanation": "isoserve.client.results",
+    "Problem": "isoserve.client.results",
+    "ModelInfo": "isoserve.client.results",
+    "ModelVersion": "isoserve.client.results",
+    "Comparison": "isoserve.client.results",
+    # What both raise.
+    "InputError": "isoserve.models.errors",
+    "IsoserveError": "isoserve.client.exceptions",
+    "ImageRefused": "isoserve.client.exceptions",
+    "RequestRefused": "isoserve.client.exceptions",
+    "ServerBusy": "isoserve.client.exceptions",
+    "Unreachable": "isoserve.client.exceptions",
+    # Train a network of your own.
+    "Classifier": "isoserve.models.classifier",
+    "SoftMaxHead": "isoserve.models.heads",
+    "IsoMaxHead": "isoserve.models.heads",
+    "IsoMaxPlusHead": "isoserve.models.heads",
+    "IsoMax2Head": "isoserve.models.heads",
+    "Logits": "isoserve.models.heads",
+    "entropic_score": "isoserve.models.scores",
+    # Make a model file of it.
+    "export": "isoserve.training.onnx_model.network_export",
+}
+"""Public name -> the module it is defined in."""
+
+__all__ = [  # noqa: RUF022 - in the order of a table of contents
     "Client",
-    "Comparison",
+    "AsyncClient",
+    "load",
+    "LocalModel",
+    "Verdict",
+    "Prediction",
+    "OOD",
     "Explanation",
-    "ImageRefused",
-    "IsoserveError",
+    "Problem",
     "ModelInfo",
     "ModelVersion",
-    "Prediction",
-    "Problem",
+    "Comparison",
+    "InputError",
+    "IsoserveError",
+    "ImageRefused",
     "RequestRefused",
     "ServerBusy",
     "Unreachable",
-    "Verdict",
+    "Classifier",
+    "SoftMaxHead",
+    "IsoMaxHead",
+    "IsoMaxPlusHead",
+    "IsoMax2Head",
+    "Logits",
+    "entropic_score",
+    "export",
 ]
-
-_HOMES = ("isoserve.client.results", "isoserve.client.exceptions", "isoserve.client.client")
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for home in _HOMES:
-            found = getattr(import_module(home), name, None)
-            if found is not None:
-                return found
-    raise AttributeError(f"module 'isoserve' has no attribute {name!r}")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'isoserve' has no attribute {name!r}")
+    try:
+        return getattr(import_module(home), name)
+    except ModuleNotFoundError as error:
+        from isoserve.extras import missing_extra
+
+        missing = missing_extra(f"isoserve.{name}", error)
+        if missing is None:
+            raise
+        raise missing from error
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -9,6 +9,7 @@ import sys
 import click
 from click.shell_completion import CompletionItem
 
+from isoserve.extras import missing_extra
 from isoserve.models.errors import InputError
 
 COMMANDS = {
@@ -63,20 +64,6 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 """As shells report a program that Ctrl-C ended."""
 
-TRAIN_PACKAGES = frozenset(
-    (
-        "lightning_fabric",
-        "matplotlib",
-        "onnx",
-        "onnxscript",
-        "pytorch_ood",
-        "scipy",
-        "sklearn",
-        "torch",
-    )
-)
-"""What only the train extra installs."""
-
 
 class LazyGroup(click.Group):
     """Imports a command's module when that command is called, and not to list or complete it."""
@@ -91,11 +78,10 @@ class LazyGroup(click.Group):
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if error.name and error.name.partition(".")[0] in TRAIN_PACKAGES:
-                raise click.UsageError(
-                    f"'isoserve {cmd_name}' needs {error.name}: pip install 'isoserve[train]'"
-                ) from error
-            raise
+            missing = missing_extra(f"'isoserve {cmd_name}'", error)
+            if missing is None:
+                raise
+            raise click.UsageError(str(missing)) from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from isoserve.models.errors import InputError
 
@@ -57,8 +57,10 @@ class DataSummary(_Part):
     """Which images the model was trained and calibrated on."""
 
     name: str = Field(description="Data set or folder name.")
-    digest: str = Field(description="SHA-256 over training pixels and labels, in order.")
-    training_images: int = Field(ge=1)
+    digest: str = Field(
+        description="SHA-256 over training pixels and labels, in order; empty if not known."
+    )
+    training_images: int = Field(ge=0, description="0 if not known.")
     calibration_images: int = Field(ge=0, description="Held out of the training data.")
     note: str = Field("", description="How the images were compressed or resized beforehand.")
 
@@ -137,6 +139,24 @@ class ModelCard(_Part):
                 f"{len(self.calibration.class_counts)} class_counts for {len(self.classes)} classes"
             )
         return self
+
+
+def check_model_name(name: str, argument: str) -> None:
+    """Refuse a name that a repository's folder and a card cannot bear.
+
+    Args:
+        argument: what the caller calls it, for the message.
+
+    Raises:
+        InputError: it is not a :data:`ModelName`.
+    """
+    try:
+        TypeAdapter(ModelName).validate_python(name)
+    except ValidationError as error:
+        raise InputError(
+            f"{argument} is {name!r}; it must be up to 64 of A-Z a-z 0-9 . _ - and begin with a "
+            "letter or digit"
+        ) from error
 
 
 def read_card(metadata: dict[str, str]) -> ModelCard:

@@ -94,7 +94,8 @@ class Client:
         """The verdict on one image.
 
         Args:
-            image: a path, the bytes of an image file, a binary file or a PIL image.
+            image: a path, the bytes of an image file, a binary file, a PIL image or a uint8 array
+                [H, W, 3].
             options: ``model``, ``version``, ``top_k``, ``alpha``, ``explain``, as in
                 :class:`isoserve.client.requests.PredictOptions`.
 

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image"
-"""A path, the bytes of an image file, an open binary file, or a PIL image."""
+ImageSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.uint8]"
+)
+"""A path, the bytes of an image file, an open binary file, a PIL image, or a uint8 array
+[H, W, 3], RGB."""
 
 PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 
@@ -20,11 +25,12 @@ PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 def image_bytes(source: ImageSource) -> bytes:
     """The bytes of an image file.
 
-    A path, bytes or a file travel as they are. A PIL image travels as lossless PNG of its pixels,
-    turned upright by its EXIF orientation.
+    A path, bytes or a file travel as they are. A PIL image or an array travels as lossless PNG
+    of its pixels, turned upright by its EXIF orientation.
 
     Raises:
         OSError: the file cannot be read.
+        InputError: an array of another type or shape.
         TypeError: it is none of these.
     """
     if isinstance(source, bytes):
@@ -36,12 +42,18 @@ def image_bytes(source: ImageSource) -> bytes:
         if isinstance(content, bytes):
             return content
         raise TypeError("the file is open as text; open it with mode 'rb'")
-    from PIL import Image  # only who passes a PIL image pays for it
+    import numpy as np  # only who passes an array or a PIL image pays for these
+    from PIL import Image
 
+    if isinstance(source, np.ndarray):
+        from isoserve.models.image_array import image_of_array
+
+        return _as_png(image_of_array(source))
     if isinstance(source, Image.Image):
         return _as_png(source)
     raise TypeError(
-        f"an image is a path, bytes, a binary file or a PIL image, not {type(source).__name__}"
+        "an image is a path, bytes, a binary file, a PIL image or a uint8 array, not "
+        f"{type(source).__name__}"
     )
 
 

@@ -28,7 +28,8 @@ from isoserve.client.exceptions import IsoserveError
 from isoserve.client.results import Problem, Verdict
 from isoserve.commands.image_paths import check_paths, find_images
 from isoserve.commands.options import build
-from isoserve.commands.predictors import LocalModel, Predictor, RemoteModel, Result
+from isoserve.commands.predictors import LocalPredictor, Predictor, RemotePredictor
+from isoserve.local_model import Result
 from isoserve.models.cpu_quota import usable_cores
 from isoserve.models.errors import InputError
 from isoserve.models.text import pluralize
@@ -91,7 +92,7 @@ def predict(
     if (model is None) == (url is None):
         raise InputError("give either --model model.onnx or --url http://...")
     if alpha is not None and not 0 < alpha < 1:
-        raise InputError(f"--alpha is {alpha}; it wants a number between 0 and 1")
+        raise InputError(f"--alpha is {alpha}; it must be between 0 and 1")
     if token is not None and not (token.isascii() and token.isprintable()):
         raise InputError("the token (--token or ISOSERVE_TOKEN) is not of printable ASCII")
     check_paths(paths)
@@ -101,11 +102,11 @@ def predict(
         if model is not None:
             threads = settings.slots or usable_cores()
             asked = VerdictRequest("", settings.alpha, top_k or 1)
-            predictor = LocalModel(model, threads, settings, asked)
+            predictor = LocalPredictor(model, threads, settings, asked)
         else:
             threads = REQUESTS_AT_ONCE
             client = stack.enter_context(Client(url or "", token=token, patience=PATIENCE))
-            predictor = RemoteModel(client, settings.max_image_bytes, alpha, top_k)
+            predictor = RemotePredictor(client, settings.max_image_bytes, alpha, top_k)
         batches = _batches(find_images(paths), settings.max_batch)
         try:
             tally = _write(in_order(predictor, batches, threads), paths, output_format)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from isoserve.client.client import Client
 from isoserve.client.exceptions import RequestRefused, ServerBusy
-from isoserve.client.results import Problem, Verdict
+from isoserve.client.results import Problem
 from isoserve.commands.image_paths import read_image
-from isoserve.models.errors import InputError
-from isoserve.service.inference.images import InvalidImage, check_header, decode
-from isoserve.service.inference.model import ModelRefused, Pixels, load_model, read_model_bytes
-from isoserve.service.inference.verdicts import VerdictRequest, verdict
+from isoserve.local_model import LoadOptions, LocalModel, Result
+from isoserve.service.inference.verdicts import VerdictRequest
 from isoserve.service.settings import Settings
 
-Result: TypeAlias = Verdict | Problem
 Predictor: TypeAlias = Callable[[Sequence[Path]], list[Result]]
 """May be called from several threads at once; a result for each path, in order."""
 
@@ -28,58 +22,28 @@ SAME_FOR_ALL = frozenset((200, 401, 403, 404, 405, 422, 501))
 parameter, or another program at that address (200, 405 and 501 among them)."""
 
 
-class LocalModel:
-    """A ``model.onnx`` in this process: as many calls at once as there are slots.
-
-    Each call decodes and infers in its caller's thread, on a single-threaded session of its own,
-    so that one slot's decoding runs beside another's inference, as in the server.
-    """
+class LocalPredictor:
+    """A ``model.onnx`` in this process: as many calls at once as there are slots."""
 
     def __init__(self, path: Path, slots: int, settings: Settings, asked: VerdictRequest) -> None:
-        try:
-            data = read_model_bytes(path, settings.max_model_bytes)
-            self._model = load_model("file", 1, data, slots, settings.max_batch, settings.device)
-        except ModelRefused as error:
-            raise InputError(f"{path}: {error}") from error
-        self._model.name = self._model.card.name
+        self._model = LocalModel.read(
+            path,
+            LoadOptions(
+                slots=slots,
+                device=settings.device,
+                max_batch=settings.max_batch,
+                max_bytes=settings.max_model_bytes,
+                images=settings.image_limits,
+            ),
+        )
         self._asked = asked
-        self._limits = settings.image_limits
-        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(slots):
-            self._free.put(slot)
+        self._max_bytes = settings.max_image_bytes
 
     def __call__(self, paths: Sequence[Path]) -> list[Result]:
-        found = [self._pixels(path) for path in paths]
-        pixels = [entry for entry in found if not isinstance(entry, Problem)]
-        if not pixels:
-            return [entry for entry in found if isinstance(entry, Problem)]
-        slot = self._free.get()
-        try:
-            outputs = self._model.run(slot, np.stack(pixels))
-        finally:
-            self._free.put(slot)
-        results: list[Result] = []
-        row = 0
-        for entry in found:
-            if isinstance(entry, Problem):
-                results.append(entry)
-            else:
-                results.append(Verdict.parse(verdict(self._model, self._asked, outputs, row)))
-                row += 1
-        return results
-
-    def _pixels(self, path: Path) -> Pixels | Problem:
-        body = _read(path, self._limits.max_bytes)
-        if isinstance(body, Problem):
-            return body
-        try:
-            check_header(body, self._limits)
-            return decode(body, self._model.card.input, self._limits)
-        except InvalidImage as error:
-            return Problem(error.status, error.reason, str(error), "")
+        return self._model.judge([_read(path, self._max_bytes) for path in paths], self._asked)
 
 
-class RemoteModel:
+class RemotePredictor:
     """A server; what is not asked for, its settings decide."""
 
     def __init__(

@@ -8,14 +8,19 @@ from typing import Any
 
 import click
 import torch
-from pydantic import TypeAdapter, ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from isoserve.commands.recipe_options import read_recipe, recipe_options
 from isoserve.models.backbones import build_backbone
-from isoserve.models.card import DEFAULT_ALPHA, DEFAULT_DELTA, InputSpec, ModelCard, ModelName
+from isoserve.models.card import (
+    DEFAULT_ALPHA,
+    DEFAULT_DELTA,
+    InputSpec,
+    ModelCard,
+    check_model_name,
+)
 from isoserve.models.errors import InputError
 from isoserve.models.text import pluralize, printable
 from isoserve.training.atomic import check_writable
@@ -85,7 +90,8 @@ def train(
     """
     if (output / FILE_NAME).exists() and not resume:
         raise InputError(f"{output} holds a run: add --resume to go on, or choose another --output")
-    _check_name(name)
+    if name is not None:
+        check_model_name(name, "--name")
     recipe = read_recipe(given, output, resume=resume)
     fabric = make_fabric(recipe, accelerator, devices, nodes)
     images = load_images(source, "train", _input_spec(recipe), data_root)
@@ -128,7 +134,8 @@ def export(
       isoserve export runs/photos --output model_repository/photos/1/model.onnx
     """
     target = output or run / "model.onnx"
-    _check_name(name)
+    if name is not None:
+        check_model_name(name, "--name")
     checkpoint = Checkpoint.load(run)
     check_writable(target.parent)
     images = load_images(source or checkpoint.source, "train", checkpoint.input_spec(), data_root)
@@ -149,7 +156,7 @@ def export(
     type=float,
     default=DEFAULT_ALPHA,
     show_default=True,
-    help="Share of genuine images that may be rejected.",
+    help="Share of in-distribution images that may be rejected.",
 )
 @click.option(
     "--delta", type=float, default=DEFAULT_DELTA, show_default=True, help="Chance to exceed alpha."
@@ -165,7 +172,7 @@ def calibrate(
     """
     for option, value in (("--alpha", alpha), ("--delta", delta)):
         if not 0 < value < 1:
-            raise InputError(f"{option} is {value}; it wants a number between 0 and 1")
+            raise InputError(f"{option} is {value}; it must be between 0 and 1")
     target = output or model_file
     model, card = read_model(model_file)
     check_writable(target.parent)
@@ -246,16 +253,6 @@ def _input_spec(recipe: Recipe) -> InputSpec:
                 f"not take it ({error})"
             ) from error
     return InputSpec(height=side, width=side)
-
-
-def _check_name(name: str | None) -> None:
-    try:
-        TypeAdapter(ModelName | None).validate_python(name)
-    except ValidationError as error:
-        raise InputError(
-            f"--name is {name!r}; it wants up to 64 of A-Z a-z 0-9 . _ - and begins with a letter "
-            "or digit"
-        ) from error
 
 
 def _export(

@@ -13,12 +13,13 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedImageError
 from isoserve.models.image_files import bmp, jpeg
 from isoserve.models.image_files.header import FORMATS, Header, read_header
-from isoserve.models.preprocessing import decode_pixels
+from isoserve.models.preprocessing import decode_pixels, to_pixels
 
 logger = logging.getLogger("isoserve.images")
 
@@ -103,7 +104,7 @@ def check_header(body: bytes, limits: ImageLimits) -> int:
         header = read_header(body)
     except ImageFileError as error:
         raise _refusal(error) from error
-    _check_dimensions(header, limits)
+    _check_dimensions(header.width, header.height, limits)
     if header.format == "BMP" and bmp.is_run_length_coded(body):
         _check_run_length_coded(len(body), header, limits)
     return header.width * header.height
@@ -135,17 +136,29 @@ def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint
         raise _refusal(ImageFileError("the image data cannot be decoded")) from error
 
 
-def _check_dimensions(header: Header, limits: ImageLimits) -> None:
-    size = f"the image is {header.width} x {header.height} pixels"
-    if max(header.width, header.height) > limits.max_side:
+def decode_image(image: Image.Image, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint8]:
+    """Bring a PIL image, loaded or only opened, to uint8 [H, W, 3], RGB.
+
+    Raises:
+        InvalidImage: it is larger than the limits, or its file is damaged.
+    """
+    _check_dimensions(image.width, image.height, limits)
+    try:
+        return to_pixels(image, spec)
+    except Exception as error:  # Pillow raises almost anything on broken image data
+        raise _refusal(ImageFileError(f"the image cannot be decoded: {error}")) from error
+
+
+def _check_dimensions(width: int, height: int, limits: ImageLimits) -> None:
+    size = f"the image is {width} x {height} pixels"
+    if max(width, height) > limits.max_side:
         raise InvalidImage(
             Reason.SIDE_TOO_LONG, f"{size}; a side may have at most {limits.max_side}"
         )
-    if header.width * header.height > limits.max_pixels:
+    if width * height > limits.max_pixels:
         raise InvalidImage(
             Reason.TOO_MANY_PIXELS,
-            f"{size}, {header.width * header.height} in all; at most {limits.max_pixels} are "
-            "accepted",
+            f"{size}, {width * height} in all; at most {limits.max_pixels} are accepted",
         )
 
 

@@ -96,7 +96,7 @@ def test_exporting_with_other_images_is_refused(run: Path, colours: Path) -> Non
         ("--seed", "x", "--seed is 'x': Input should be a valid integer"),
         ("--seed", str(2**64), "--seed is '18446744073709551616': Input should be less than"),
         ("--alpha", "0.001", "too few to calibrate"),
-        ("--name", "my model", "--name is 'my model'; it wants up to 64 of A-Z"),
+        ("--name", "my model", "--name is 'my model'; it must be up to 64 of A-Z"),
         ("--accelerator", "abacus", "--accelerator abacus --devices auto --nodes 1: "),
         ("--devices", "none", "--accelerator auto --devices none --nodes 1: "),
     ],

@@ -22,7 +22,7 @@ from isoserve.client.client import Client
 from isoserve.client.results import Problem
 from isoserve.commands.image_paths import find_images
 from isoserve.commands.predict import in_order, predict, table_line
-from isoserve.commands.predictors import RemoteModel
+from isoserve.commands.predictors import RemotePredictor
 from isoserve.models.errors import InputError
 
 
@@ -220,11 +220,11 @@ def test_a_server_that_stays_busy_fails_the_images_and_an_unknown_model_stops(
     path = tmp_path / "red.png"
     path.write_bytes(colour(255, 0, 0))
 
-    def remote(status: int) -> RemoteModel:
+    def remote(status: int) -> RemotePredictor:
         problem = {"status": status, "reason": "r", "detail": "d", "id": "i"}
         answer = httpx.Response(status, json=problem, headers={"Retry-After": "9999"})
         http = httpx.Client(transport=httpx.MockTransport(lambda _: answer))
-        return RemoteModel(Client("http://x", http=http), 10**6, None, None)
+        return RemotePredictor(Client("http://x", http=http), 10**6, None, None)
 
     assert remote(429)([path, path]) == [Problem(429, "r", "d", "i")] * 2
     assert remote(500)([path, path]) == [Problem(500, "r", "d", "i")] * 2
