@@ -70,10 +70,12 @@ def fit(
     optimizer = make_optimizer(classifier, recipe)
     if checkpoint.epoch:
         classifier.load_state_dict(checkpoint.weights)
-        optimizer.load_state_dict(checkpoint.optimizer)
     if recipe.compile:
         classifier.compile()
     model, fabric_optimizer = fabric.setup(classifier, optimizer)
+    if checkpoint.epoch:
+        # After the weights have moved: momenta are loaded to where the weights then are.
+        optimizer.load_state_dict(checkpoint.optimizer)
     precision = fabric.strategy.precision
     if checkpoint.loss_scale:
         precision.load_state_dict(checkpoint.loss_scale)

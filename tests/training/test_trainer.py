@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +85,24 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert resumed.wait(timeout=240) == 0
     _assert_same_weights(Checkpoint.load(tmp_path), uninterrupted)
     assert (tmp_path / "model.onnx").exists()
+
+
+def test_a_resumed_optimizer_is_loaded_to_where_the_weights_are(
+    colours: Path, quick: Recipe, uninterrupted: Checkpoint, tmp_path: Path
+) -> None:
+    """Momenta loaded before the weights move to an accelerator stay behind on the CPU."""
+
+    class Recorded(Fabric):
+        def setup(self, module: Any, *optimizers: Any, **options: Any) -> Any:
+            assert not optimizers[0].state
+            return super().setup(module, *optimizers, **options)
+
+    replace(uninterrupted, history=uninterrupted.history[:1]).save(tmp_path)
+    fabric = Recorded(accelerator="cpu", devices=1)
+    resumed = fit(fabric, quick, str(colours), training_images(colours, quick), tmp_path)
+    assert resumed.epoch == quick.epochs
+    steps = [state["momentum_buffer"] for state in resumed.optimizer["state"].values()]
+    assert len(steps) == len(list(uninterrupted.classifier().parameters()))
 
 
 def test_two_processes_train_one_network(colours: Path, quick: Recipe, tmp_path: Path) -> None:
