@@ -11,7 +11,6 @@ import io
 import struct
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,6 +21,7 @@ from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 from isoserve.models.image_files.header import read_header
 from isoserve.models.image_files.png import read_png
 from isoserve.models.image_files.reduction import reduction_of
+from isoserve.models.jpeg_decoding import decode_jpeg
 
 BACKGROUND = (255, 255, 255)
 """Transparent pixels are shown on white, as most viewers do."""
@@ -36,9 +36,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what brings the image upright."""
-
-_FILLER = (127, 128, 129)
-"""Brightness that libjpeg gives to what is not in the file: 128, or that inverted or rounded."""
 
 _DECODER_ERRORS = (
     EOFError,
@@ -99,7 +96,7 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
 
 def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
     if body.startswith(jpeg.MAGIC):
-        return _jpeg_pixels(jpeg.read_jpeg(body), spec)
+        return _jpeg_pixels(body, spec)
     header = read_header(body)
     size = (header.width, header.height)
     orientation = UPRIGHT
@@ -116,73 +113,13 @@ def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
         return _fit(image, size, orientation, spec)
 
 
-def _jpeg_pixels(file: jpeg.Jpeg, spec: InputSpec) -> NDArray[np.uint8]:
-    size = (file.width, file.height)
-    scale = reduction_of(file, spec, turned=file.orientation >= 5)
-    pixels = None if file.arithmetic else _strict_jpeg(file, scale)
-    if pixels is None:
-        image = _lenient_jpeg(file, scale)
-    elif file.components == 4:
-        image = Image.frombytes("CMYK", pixels.shape[1::-1], (255 - pixels).tobytes())
-    elif file.orientation == UPRIGHT and size == (spec.width, spec.height):
-        return pixels
-    else:
-        image = Image.fromarray(pixels)
-    return _fit(image, size, file.orientation, spec, scale)
-
-
-def _strict_jpeg(file: jpeg.Jpeg, scale: int) -> NDArray[np.uint8] | None:
-    """uint8 [h, w, 3] RGB or [h, w, 4] inverted CMYK; None where libjpeg has a complaint.
-
-    The same libjpeg-turbo as Pillow's, to the bit, without the copies. A few rare chroma
-    samplings it does not take at all (KeyError or ValueError).
-
-    Raises:
-        TruncatedImageError: the rest of the image is missing.
-    """
-    try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            file.body,
-            "CMYK" if file.components == 4 else "RGB",
-            min_width=-(-file.width // scale),
-            min_height=-(-file.height // scale),
-            min_factor=scale,
-        )
-    except KeyError:
-        return None
-    except ValueError as error:
-        if "premature end of data" in str(error) and not file.restarts and not _contrived(file):
-            raise TruncatedImageError("the JPEG's image data end early") from error
-        return None
-    return pixels
-
-
-def _lenient_jpeg(file: jpeg.Jpeg, scale: int) -> Image.Image:
-    """Decode by Pillow, which shows damage as viewers do, but refuse a file whose end is missing.
-
-    libjpeg leaves what it has no data for uniformly gray.
-    """
-    with Image.open(io.BytesIO(file.body), formats=("JPEG",)) as image:
-        if image.size != (file.width, file.height):
-            raise ImageFileError("the JPEG's headers disagree on its size")
-        _draft(image, scale)
-        image.load()
-    block = 8 // scale
-    corner = image.crop((max(image.width - block, 0), image.height - 1, *image.size))
-    if corner.mode == "RGB":
-        corner = corner.convert("L")  # the colour next to filler is smoothed into it
-    if np.isin(np.asarray(corner), _FILLER).all() and not _contrived(file):
-        raise TruncatedImageError("the JPEG's image data end early")
-    return image
-
-
-def _contrived(file: jpeg.Jpeg) -> bool:
-    """Whether no camera or program in use writes such a file, so that it lost nothing on the way.
-
-    What libjpeg shows of these is served: every viewer shows the same. An arithmetic decoder
-    reads on past the end by design, so there even gray may be image.
-    """
-    return file.arithmetic or jpeg.codes_a_value_twice(file.body)
+def _jpeg_pixels(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
+    image, size, orientation, scale = decode_jpeg(body, spec)
+    if not isinstance(image, Image.Image):
+        if orientation == UPRIGHT and size == (spec.width, spec.height):
+            return image
+        image = Image.fromarray(image)
+    return _fit(image, size, orientation, spec, scale)
 
 
 def _orientation(image: Image.Image) -> int:

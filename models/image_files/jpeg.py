@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from isoserve.models.errors import ImageFileError, TruncatedImageError
+from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedImageError
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 
 MAGIC = b"\xff\xd8\xff"
@@ -18,12 +18,15 @@ MAX_JUNK = 1 << 16
 """Bytes between segments that belong to none; decoders skip them, and so does this."""
 
 # Fill bytes, stuffed zeros, restart markers and TEM carry nothing and have no length.
-_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)
-_SOI, _EOI, _SOS, _DHT, _DRI, _COM, _APP1 = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD, 0xFE, 0xE1
+MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)
+SOI, EOI, SOS, DHT, DQT, DAC, DRI, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xCC, 0xDD, 0xFE
+_APP1 = 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC_FRAMES = frozenset(range(0xC9, 0xD0)) - {0xCC}
-_PROGRESSIVE_FRAMES = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-_METADATA = frozenset({*range(0xE1, 0xF0), _COM}) - {0xEE}
+_PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
+_LOSSLESS_FRAMES = frozenset({0xC3, 0xCB})
+_HIERARCHICAL_FRAMES = frozenset({0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF})
+_METADATA = frozenset({*range(0xE1, 0xF0), COM}) - {0xEE}
 """APP0 and APP14 stay: decoders tell the colour space by them."""
 
 
@@ -32,8 +35,6 @@ class Frame(NamedTuple):
 
     width: int
     height: int
-    precision: int
-    """Bits a sample."""
     components: int
     """1 gray, 3 colour, 4 CMYK or YCCK."""
     coding: Literal["", "progressive", "arithmetic"]
@@ -44,71 +45,63 @@ class Frame(NamedTuple):
 class Jpeg(NamedTuple):
     """What the segments before the first scan say."""
 
-    width: int
-    height: int
-    components: int
-    """1 gray, 3 colour, 4 CMYK or YCCK."""
-    arithmetic: bool
-    """Arithmetic coding in place of Huffman's."""
-    restarts: bool
-    """Has restart markers: image goes on after a damaged place."""
+    frame: Frame
+    frame_header: bytes
+    restart_interval: int
+    """Blocks between restart markers, after which image goes on behind a damaged place; 0: none
+    are sent."""
     orientation: int
     body: bytes
-    """The file without its metadata segments: all that pixels depend on."""
+    """The file without metadata and without what lies between its segments: all that pixels
+    depend on."""
+    scan: int
+    """Where in ``body`` the data of the first scan begin."""
+    scan_header: bytes
+    """The first scan's."""
 
 
 def read_frame(body: bytes) -> Frame:
     """Read the frame header, and whether the first scan holds all of its components.
 
     Raises:
+        ImageFormatError: a kind of JPEG that is not supported.
         ImageFileError: no frame header, or no scan.
     """
-    frame, several_scans = None, False
-    for marker, start, end in _segments(body):
-        if marker in _FRAMES and frame is None:
+    payload, frame, single = b"", 0, True
+    for marker, start, end in segments(body):
+        if marker in _FRAMES and not frame:
             frame, payload = marker, body[start:end]
-        elif marker == _SOS and frame is not None:
-            several_scans = body[start] < payload[5] if len(payload) > 5 else False
-    if frame is None:
-        raise ImageFileError("the JPEG has no frame header")
-    width, height, components = _read_frame(payload)
-    progressive = frame in _PROGRESSIVE_FRAMES
-    arithmetic = frame in _ARITHMETIC_FRAMES
-    return Frame(
-        width,
-        height,
-        payload[0],
-        components,
-        "arithmetic" if arithmetic else "progressive" if progressive else "",
-        _samples(payload) if progressive or several_scans else 0,
-    )
+        elif marker == SOS:
+            single = len(payload) < 6 or body[start] >= payload[5]
+    return _read_frame(payload, frame, single)
 
 
 def read_jpeg(body: bytes) -> Jpeg:
     """Read all segments before the first scan.
 
     Raises:
-        ImageFileError: no frame header, no scan, or a tail that was never written.
+        ImageFormatError: a kind of JPEG that is not supported.
+        ImageFileError: no frame header or no scan.
     """
-    frame, arithmetic, restarts, orientation = None, False, False, UPRIGHT
-    kept, position, end = [], 2, 0
-    for marker, start, end in _segments(body):
-        if marker in _FRAMES and frame is None:
-            frame, arithmetic = _read_frame(body[start:end]), marker in _ARITHMETIC_FRAMES
-        elif marker in _METADATA:
+    frame, marker_of_frame, interval, orientation = b"", 0, 0, UPRIGHT
+    kept = []
+    scan_header, scan, single = b"", len(body), True
+    for marker, start, end in segments(body):
+        if marker in _METADATA:
             if marker == _APP1 and orientation == UPRIGHT and body.startswith(b"Exif\0\0", start):
                 orientation = read_orientation(body[start:end])
-            kept.append(body[position : start - 4])
-            position = end
-        elif marker == _DRI:
-            restarts = any(body[start:end])
-    if frame is None:
-        raise ImageFileError("the JPEG has no frame header")
-    if body.endswith(b"\0\0") and body.find(b"\xff\xd9", end) < 0:
-        raise TruncatedImageError("the JPEG has zeros in place of its end")
-    if kept:
-        body = b"".join((body[:2], *kept, body[position:]))
-    return Jpeg(*frame, arithmetic, restarts, orientation, body)
+            continue
+        kept.append(body[start - 4 : end])
+        if marker in _FRAMES and not frame:
+            frame, marker_of_frame = body[start:end], marker
+        elif marker == DRI:
+            interval = int.from_bytes(body[start:end])
+        elif marker == SOS:
+            scan_header, scan = body[start:end], end
+            single = len(frame) < 6 or body[start] >= frame[5]
+    fields = _read_frame(frame, marker_of_frame, single)
+    head = b"".join((body[:2], *kept))
+    return Jpeg(fields, frame, interval, orientation, head + body[scan:], len(head), scan_header)
 
 
 def has_more_scans(body: bytes, limit: int) -> bool:
@@ -118,10 +111,10 @@ def has_more_scans(body: bytes, limit: int) -> bool:
         return False
     scans, position = 0, 2
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(body, position)
-        if found is None or found[1][0] in (_SOI, _EOI):
+        found = MARKER.search(body, position)
+        if found is None or found[1][0] in (SOI, EOI):
             return False
-        scans += found[1][0] == _SOS
+        scans += found[1][0] == SOS
         if scans > limit:
             return True
         position = found.end() + int.from_bytes(body[found.end() : found.end() + 2])
@@ -133,8 +126,8 @@ def codes_a_value_twice(body: bytes) -> bool:
 
     No encoder makes one, so such a file has lost nothing by accident.
     """
-    for marker, start, end in _segments(body):
-        while marker == _DHT and start + 17 <= end:
+    for marker, start, end in segments(body):
+        while marker == DHT and start + 17 <= end:
             values = start + 17
             start = values + sum(body[values - 16 : values])
             if len(set(body[values:start])) < start - values:
@@ -142,17 +135,17 @@ def codes_a_value_twice(body: bytes) -> bool:
     return False
 
 
-def _segments(body: bytes) -> Iterator[tuple[int, int, int]]:
+def segments(body: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment's payload, up to and with the first scan's header."""
     position, junk = 2, MAX_JUNK
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(body, position, position + junk)
+        found = MARKER.search(body, position, position + junk)
         if found is None:
             if position + junk < len(body):
                 raise ImageFileError(f"the JPEG has over {MAX_JUNK} bytes between its segments")
             raise TruncatedImageError(_ends_early(body))
         marker, start = found[1][0], found.end()
-        if marker in (_SOI, _EOI):
+        if marker in (SOI, EOI):
             raise ImageFileError("the JPEG has a start or end marker before its first scan")
         junk -= start - 2 - position
         position = start + int.from_bytes(body[start : start + 2])
@@ -161,7 +154,7 @@ def _segments(body: bytes) -> Iterator[tuple[int, int, int]]:
         if position > len(body):
             raise TruncatedImageError(_ends_early(body))
         yield marker, start + 2, position
-        if marker == _SOS:
+        if marker == SOS:
             return
     raise ImageFileError(f"the JPEG has more than {MAX_SEGMENTS} segments before its first scan")
 
@@ -170,21 +163,37 @@ def _ends_early(body: bytes) -> str:
     return f"the JPEG ends after {len(body)} bytes, before its first scan"
 
 
+def _read_frame(payload: bytes, marker: int, single_scan: bool) -> Frame:
+    if not marker:
+        raise ImageFileError("the JPEG has no frame header")
+    if len(payload) < 6:
+        raise ImageFileError("the JPEG's frame header is too short")
+    precision, components = payload[0], payload[5]
+    if marker in _HIERARCHICAL_FRAMES:
+        raise ImageFormatError("a hierarchical JPEG is not supported")
+    if marker in _LOSSLESS_FRAMES:
+        raise ImageFormatError("a lossless JPEG is not supported")
+    if precision != 8:
+        raise ImageFormatError(
+            f"a JPEG of {precision} bits a sample is not supported, only one of 8"
+        )
+    progressive = marker in _PROGRESSIVE_FRAMES
+    return Frame(
+        int.from_bytes(payload[3:5]),
+        int.from_bytes(payload[1:3]),
+        components,
+        "arithmetic" if marker in _ARITHMETIC_FRAMES else "progressive" if progressive else "",
+        _samples(payload) if progressive or not single_scan else 0,
+    )
+
+
 def _samples(payload: bytes) -> int:
     """Samples of all components together, each at its own subsampling (T.81, A.1.1)."""
-    width, height, components = _read_frame(payload)
-    factors = payload[7 : 6 + 3 * components : 3]
+    pixels = int.from_bytes(payload[1:3]) * int.from_bytes(payload[3:5])
+    factors = payload[7 : 6 + 3 * payload[5] : 3]
     across = [byte >> 4 or 1 for byte in factors]
     down = [byte & 15 or 1 for byte in factors]
     if not factors:
-        return width * height
+        return pixels
     whole = max(across) * max(down)
-    return sum(width * height * h * v // whole for h, v in zip(across, down, strict=True))
-
-
-def _read_frame(payload: bytes) -> tuple[int, int, int]:
-    """(width, height, components) of a frame header."""
-    if len(payload) < 6:
-        raise ImageFileError("the JPEG's frame header is too short")
-    height, width = int.from_bytes(payload[1:3]), int.from_bytes(payload[3:5])
-    return width, height, payload[5]
+    return sum(pixels * h * v // whole for h, v in zip(across, down, strict=True))

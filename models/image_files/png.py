@@ -21,6 +21,7 @@ _ANCILLARY = 0x20
 
 _RGB, _INDEXED = 2, 3
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ADAM7 = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -62,12 +63,13 @@ def read_png(body: bytes) -> Png:
     Ancillary chunks (text, profiles, animation) are left out, damaged or not.
 
     Raises:
-        ImageFileError: a wrong checksum, an unknown critical chunk, no image data or palette, no
-            end, or fewer rows than declared.
+        ImageFileError: a wrong checksum, an unknown or repeated critical chunk, image data in
+            several places, no image data or palette, no end, or fewer rows than declared.
     """
     parts: dict[bytes, bytes] = {}
     data: list[bytes] = []
     orientation = UPRIGHT
+    before = b""
     for kind, start, end in _chunks(body):
         payload = body[start:end]
         intact = zlib.crc32(payload, zlib.crc32(kind)) == int.from_bytes(body[end : end + 4])
@@ -77,6 +79,11 @@ def read_png(body: bytes) -> Png:
                 raise ImageFileError(f"the PNG has an unknown critical chunk {name!r}")
             if not intact:
                 raise ImageFileError(f"the PNG's chunk {name} has a wrong checksum")
+            if kind in parts:
+                raise ImageFileError(f"the PNG has a second chunk {name}")
+            if kind == b"IDAT" and data and before != b"IDAT":
+                raise ImageFileError("the PNG has another chunk between those of its image data")
+        before = kind
         if kind == b"IDAT":
             data.append(payload)
         elif kind in (b"IHDR", b"PLTE", b"tRNS") and intact and not data:
@@ -84,8 +91,8 @@ def read_png(body: bytes) -> Png:
         elif kind == b"eXIf" and intact:
             orientation = read_orientation(payload)
     header = _read_fields(parts.get(b"IHDR", b""))
-    if header.colour == _INDEXED and b"PLTE" not in parts:
-        raise ImageFileError("the PNG's colours are indices, but it has no palette")
+    if header.colour == _INDEXED:
+        _check_palette(parts.get(b"PLTE"))
     if header.depth == 16 and header.colour == _RGB and b"tRNS" in parts:
         # Pillow brings 16-bit colour down to its high bytes, but not the transparent colour.
         parts[b"tRNS"] = b"".join(b"\0" + parts[b"tRNS"][i : i + 1] for i in (0, 2, 4))
@@ -140,7 +147,25 @@ def _read_fields(payload: bytes) -> _Fields:
     fields = _Fields(*struct.unpack(">IIBBBBB", payload))
     if fields.colour not in _CHANNELS:
         raise ImageFileError(f"the PNG's colour type {fields.colour} does not exist")
+    if fields.depth not in _DEPTHS[fields.colour]:
+        raise ImageFileError(
+            f"the PNG's colour type {fields.colour} does not exist with {fields.depth} bits"
+        )
+    if fields.compression or fields.filtering or fields.interlaced > 1:
+        raise ImageFileError(
+            f"the PNG's methods of compression, filtering and interlacing are {fields.compression},"
+            f" {fields.filtering} and {fields.interlaced}; there are only 0, 0 and 0 or 1"
+        )
     return fields
+
+
+def _check_palette(palette: bytes | None) -> None:
+    if palette is None:
+        raise ImageFileError("the PNG's colours are indices, but it has no palette")
+    if not palette or len(palette) % 3 or len(palette) > 768:
+        raise ImageFileError(
+            f"the PNG's palette has {len(palette)} bytes, not three for each of 1 to 256 colours"
+        )
 
 
 def _check_rows(data: bytes, wanted: int) -> None:

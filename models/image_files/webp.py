@@ -6,6 +6,7 @@ from isoserve.models.errors import ImageFileError, TruncatedImageError
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 
 _MAX_CHUNKS = 10_000
+_HEADER_ENDS = {b"VP8L": 25}
 _HAS_EXIF = 0x08
 _LOOKED_AT = 16
 
@@ -20,9 +21,9 @@ def read_size(body: bytes) -> tuple[int, int]:
     Raises:
         ImageFileError: not one of the three kinds of header.
     """
-    if len(body) < 30:
-        raise TruncatedImageError(f"the WebP ends after {len(body)} bytes, within its header")
     kind = body[12:16]
+    if len(body) < _HEADER_ENDS.get(kind, 30):
+        raise TruncatedImageError(f"the WebP ends after {len(body)} bytes, within its header")
     if kind == b"VP8X":
         return _little(body, 24, 3) + 1, _little(body, 27, 3) + 1
     if kind == b"VP8L" and body[20] == 0x2F:

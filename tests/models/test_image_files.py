@@ -103,7 +103,7 @@ def test_metadata_is_left_out_of_a_jpeg_and_colour_markers_stay() -> None:
     read = jpeg.read_jpeg(with_segments(body, *extra, segment(0xFE, b"comment")))
     assert read.body == body
     assert adobe in read.body
-    assert (read.width, read.height, read.components) == (48, 40, 4)
+    assert read.frame[:3] == (48, 40, 4)
 
 
 def test_a_jpeg_with_thousands_of_segments_is_read_and_one_with_more_refused() -> None:
@@ -221,6 +221,19 @@ def test_damaged_png_structures_are_refused_by_name() -> None:
         "checksum": whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :],
         "unknown critical chunk": png_of(header, (b"ABCD", b""), data, end),
         "palette": png_of((b"IHDR", header[1][:9] + b"\3" + header[1][10:]), data, end),
+        "second chunk IHDR": png_of(header, header, data, end),
+        "second chunk PLTE": png_of(header, (b"PLTE", bytes(3)), (b"PLTE", bytes(3)), data, end),
+        "second chunk IHDR.*": png_of(header, data, header, end),
+        "between those": png_of(
+            header, (b"IDAT", data[1][:50]), (b"tEXt", b"a\0b"), (b"IDAT", data[1][50:]), end
+        ),
+        "between those of its": png_of(header, data, (b"tIME", bytes(7)), (b"IDAT", b""), end),
+        "with 3 bits": png_of((b"IHDR", header[1][:8] + b"\3" + header[1][9:]), data, end),
+        "interlacing": png_of((b"IHDR", header[1][:12] + b"\2"), data, end),
+        "compression": png_of((b"IHDR", header[1][:10] + b"\1" + header[1][11:]), data, end),
+        "4 bytes, not three": png_of(
+            (b"IHDR", header[1][:9] + b"\3" + header[1][10:]), (b"PLTE", bytes(4)), data, end
+        ),
         "colour type": png_of((b"IHDR", header[1][:9] + b"\5" + header[1][10:]), data, end),
         "compressed image data": png_of(header, (b"IDAT", b"\0" * 50), end),
         "end chunk": whole[:-12],
@@ -229,6 +242,20 @@ def test_damaged_png_structures_are_refused_by_name() -> None:
     for words, body in cases.items():
         with pytest.raises(ImageFileError, match=words):
             png.read_png(body)
+
+
+def test_image_data_in_consecutive_chunks_are_read() -> None:
+    header, data, end = chunks_of(encode("PNG"))
+    parts = [(b"IDAT", data[1][at : at + 99]) for at in range(0, len(data[1]), 99)]
+    assert (
+        png.read_png(png_of(header, *parts, end)).body
+        == png.read_png(png_of(header, data, end)).body
+    )
+
+
+def test_the_smallest_webps_have_sizes() -> None:
+    body = encode("WEBP", Image.new("RGB", (100, 70)), lossless=True)[:28]
+    assert read_header(body)[:3] == ("WEBP", 100, 70)
 
 
 def test_a_million_empty_chunks_are_not_walked() -> None:
