@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from time import perf_counter
@@ -19,8 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from isoserve.models.cpu_quota import usable_cores
 from isoserve.service.auth import Guard, Tokens
 from isoserve.service.batching.admission import QueueLimits
+from isoserve.service.batching.batch_runner import BatchObserver
 from isoserve.service.batching.micro_batcher import MicroBatcher
-from isoserve.service.batching.shadow_runner import ShadowLane
+from isoserve.service.batching.shadow_runner import ShadowRunner
 from isoserve.service.batching.work_lane import WorkLanes
 from isoserve.service.errors import CONTENT_TYPE, Problem
 from isoserve.service.http.body import BodyBudget
@@ -176,14 +177,11 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002
         settings = self.settings
-        batcher = MicroBatcher(self.slots, self._queue_limits, self.image_limits, self.metrics)
+        observers = [*self._observers()]
+        batcher = MicroBatcher(
+            self.slots, self._queue_limits, self.image_limits, self.metrics, observers
+        )
         self.predict.batcher = batcher
-        if self.review is not None:
-            batcher.runner.keeper = self.review.keeper()
-        if settings.shadow:
-            batcher.runner.shadow = ShadowLane(
-                self.repository.shadow_of, self.image_limits, settings.alpha, settings.max_batch
-            )
         self.repository.start()
         # A worker that returns shares the socket with others, which have models to answer with.
         while settings.workers > 1 and not self.repository.scanned:
@@ -195,12 +193,20 @@ class Application:
             await asyncio.to_thread(self._lanes.close)
             await asyncio.to_thread(self.repository.close)
             await asyncio.to_thread(batcher.close)
-            if batcher.runner.keeper is not None:
-                await asyncio.to_thread(batcher.runner.keeper.close)
-            if batcher.runner.shadow is not None:
-                await asyncio.to_thread(batcher.runner.shadow.close)
+            for observer in observers:
+                await asyncio.to_thread(observer.close)
             if self._tracing is not None:
                 await asyncio.to_thread(self._tracing.close)
+
+    def _observers(self) -> Iterator[BatchObserver]:
+        """What sees each batch, running; to be closed after the queue."""
+        settings = self.settings
+        if self.review is not None:
+            yield self.review.keeper()
+        if settings.shadow:
+            yield ShadowRunner(
+                self.repository.shadow_of, self.image_limits, settings.alpha, settings.max_batch
+            )
 
     @asynccontextmanager
     async def _grpc(self) -> AsyncIterator[None]:

@@ -14,7 +14,8 @@ from prometheus_client import Counter, Histogram
 
 from isoserve.cli import main
 from isoserve.service.observability.batch_histogram import BatchHistogram
-from isoserve.service.observability.metrics import Metrics, ModelSeries
+from isoserve.service.observability.metrics import Metrics
+from isoserve.service.observability.model_metrics import ModelSeries
 
 
 def _nothing(*given: Any, **named: Any) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,13 +14,9 @@ from isoserve.service.batching.admission import Admission, Refused
 from isoserve.service.batching.job import Job
 from isoserve.service.errors import Problem
 from isoserve.service.inference.images import ImageLimits, InvalidImage, decode
-from isoserve.service.inference.model import Pixels
+from isoserve.service.inference.model import Outputs, Pixels
 from isoserve.service.observability.log_writer import about, in_request
 from isoserve.service.observability.metrics import Metrics
-
-if TYPE_CHECKING:
-    from isoserve.service.batching.shadow_runner import ShadowLane
-    from isoserve.service.review.keeper import Keeper
 
 log = logging.getLogger("isoserve.batch")
 
@@ -27,16 +24,37 @@ JobResult = tuple[Job, Any]
 """A job and its answer, its Problem or its InvalidImage."""
 
 
+class BatchObserver(Protocol):
+    """Sees each batch that was answered, such as a shadow or the review queue."""
+
+    def observe(self, jobs: Sequence[Job], pixels: Pixels, outputs: Outputs) -> None:
+        """Take what it needs of a batch; in a slot's thread, so it returns at once.
+
+        Args:
+            jobs: the images, in the order of the outputs' rows.
+            pixels: uint8 [N, H, W, 3], what the network saw.
+        """
+
+    def close(self) -> None:
+        """End its thread; blocks until that is done."""
+
+
 class BatchRunner:
     """Answers batches, in whichever thread it is called.
 
     Args:
-        admission: is told what batches cost, and tells which image waited too long.
+        admission: learns what batches cost, and knows how long an image may wait.
+        observers: see each batch after its answers are made.
     """
 
-    def __init__(self, image_limits: ImageLimits, metrics: Metrics, admission: Admission) -> None:
-        self.keeper: Keeper | None = None
-        self.shadow: ShadowLane | None = None
+    def __init__(
+        self,
+        image_limits: ImageLimits,
+        metrics: Metrics,
+        admission: Admission,
+        observers: Sequence[BatchObserver] = (),
+    ) -> None:
+        self._observers = observers
         self._image_limits = image_limits
         self._metrics = metrics
         self._admission = admission
@@ -50,7 +68,7 @@ class BatchRunner:
             if ready:
                 self._run(slot, ready, pixels, settled)
         except Exception:
-            ids = [job.request_id for job in batch]
+            ids = [job.timing.request_id for job in batch]
             log.exception("a batch of %d failed", len(batch), extra=about(*ids))
             problem = Problem(500, "inference_failed", "the network failed on this image")
             done = {id(job) for job, _ in settled}
@@ -80,13 +98,14 @@ class BatchRunner:
         before = started
         late = self._admission.late_after
         for job in batch:
-            job.wait_seconds = started - job.queued_at
-            if job.wait_seconds > late:
+            timing = job.timing
+            timing.wait_seconds = started - timing.queued_at
+            if timing.wait_seconds > late:
                 self._metrics.shed.labels("late").inc()
-                detail = f"the image waited {job.wait_seconds:.1f} s"
-                settled.append((job, Refused("late", detail, job.wait_seconds)))
+                detail = f"the image waited {timing.wait_seconds:.1f} s"
+                settled.append((job, Refused("late", detail, timing.wait_seconds)))
                 continue
-            in_request.set(job.request_id)
+            in_request.set(timing.request_id)
             try:
                 pixels[len(ready)] = self.pixels(job.source, spec)
             except InvalidImage as error:
@@ -95,7 +114,7 @@ class BatchRunner:
                 ready.append(job)
             now = perf_counter()
             if not job.large:
-                job.decode_at, job.decode_seconds = before, now - before
+                timing.decode_at, timing.decode_seconds = before, now - before
             before = now
         in_request.set("")
         return ready, pixels[: len(ready)]
@@ -111,16 +130,15 @@ class BatchRunner:
         outputs = ready[0].served.model.run(slot, pixels)
         seconds = perf_counter() - started
         for row, job in enumerate(ready):
-            job.run_at, job.inference_seconds = started, seconds
-            job.outcome = (outputs, row)
+            timing = job.timing
+            timing.run_at, timing.inference_seconds = started, seconds
+            timing.outcome = (outputs, row)
             settled.append((job, job.build_response(outputs, row, pixels)))
         metrics = self._metrics
         metrics.inference_duration.observe(seconds)
         metrics.batch_size.observe(len(ready))
-        metrics.queue_wait.observe_all([job.wait_seconds for job in ready])
-        metrics.decode_duration.observe_all([job.decode_seconds for job in ready])
-        ready[0].served.series.count(outputs, ready)
-        if self.keeper is not None:
-            self.keeper.consider(ready, outputs)
-        if self.shadow is not None:
-            self.shadow.consider(ready, pixels, outputs)
+        metrics.queue_wait.observe_all([job.timing.wait_seconds for job in ready])
+        metrics.decode_duration.observe_all([job.timing.decode_seconds for job in ready])
+        ready[0].served.series.count(outputs, [job.timing.request_id for job in ready])
+        for observer in self._observers:
+            observer.observe(ready, pixels, outputs)

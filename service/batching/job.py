@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from isoserve.models.image_files.header import HEAD_BYTES
 from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.observability.image_timing import ImageTiming
 from isoserve.service.repository.versions import ServingModel
 
 ResponseBuilder = Callable[[Outputs, int, Pixels], Any]
@@ -23,30 +23,9 @@ class Job:
         source: the encoded image, or its pixels, uint8 [H, W, 3] at the model's size.
         build_response: makes the answer.
         large: whether it takes long to decode, and so is not decoded in a slot.
-
-    Attributes:
-        request_id: whose image it is.
-        head, size: of the source as it came: its first bytes, none of pixels, and how many.
-        decode_at, run_at: when its decoding and its batch's run began, in perf_counter's seconds.
-        outcome: its batch's outputs and its row in them, once they are there.
     """
 
-    __slots__ = (
-        "build_response",
-        "decode_at",
-        "decode_seconds",
-        "head",
-        "inference_seconds",
-        "large",
-        "outcome",
-        "queued_at",
-        "request_id",
-        "run_at",
-        "served",
-        "size",
-        "source",
-        "wait_seconds",
-    )
+    __slots__ = ("build_response", "large", "served", "source", "timing")
 
     def __init__(
         self,
@@ -59,14 +38,7 @@ class Job:
         self.source = source
         self.build_response = build_response
         self.large = large
-        if isinstance(source, bytes):
-            self.head, self.size = source[:HEAD_BYTES], len(source)
-        else:
-            self.head, self.size = b"", source.nbytes
-        self.request_id = ""
-        self.outcome: tuple[Outputs, int] | None = None
-        self.queued_at = self.decode_at = self.run_at = 0.0
-        self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0
+        self.timing = ImageTiming(source)
 
     @property
     def cancelled(self) -> bool:

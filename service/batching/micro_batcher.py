@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from isoserve.service.batching.admission import Admission, QueueLimits, Refused
-from isoserve.service.batching.batch_runner import BatchRunner, JobResult
+from isoserve.service.batching.batch_runner import BatchObserver, BatchRunner, JobResult
 from isoserve.service.batching.decode_pool import DecodePool
 from isoserve.service.batching.job import Job
 from isoserve.service.errors import Problem
@@ -39,16 +39,24 @@ hops of the batches more cost more than that brings."""
 
 
 class MicroBatcher:
-    """The queue and its slots; made and closed on the event loop it answers to."""
+    """The queue and its slots; made and closed on the event loop it answers to.
+
+    Args:
+        observers: see each batch after its answers are made.
+    """
 
     def __init__(
-        self, slots: int, limits: QueueLimits, image_limits: ImageLimits, metrics: Metrics
+        self,
+        slots: int,
+        limits: QueueLimits,
+        image_limits: ImageLimits,
+        metrics: Metrics,
+        observers: Sequence[BatchObserver] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._admission = Admission(limits, slots)
-        self.runner = BatchRunner(image_limits, metrics, self._admission)
-        """Runs the batches; takes the keeper and the shadow lane that are to be offered them."""
+        self._runner = BatchRunner(image_limits, metrics, self._admission, observers)
         self._metrics = metrics
         self._lock = threading.Lock()
         self._waiting: dict[ServingModel, deque[Job]] = {}
@@ -139,7 +147,7 @@ class MicroBatcher:
         """Queue the jobs, with the lock held."""
         now = perf_counter()
         for job in jobs:
-            job.queued_at = now
+            job.timing.queued_at = now
             queue = self._waiting.get(job.served)
             if queue is None:
                 queue = self._waiting[job.served] = deque()
@@ -175,7 +183,7 @@ class MicroBatcher:
                 batch, woken = self._share() if self._waiting else [], []
                 self._free -= 1
         if batch:
-            _settle(self.runner.answer(slot, batch))
+            _settle(self._runner.answer(slot, batch))
         if not woken:
             with self._lock:
                 self._free += 1
@@ -190,19 +198,19 @@ class MicroBatcher:
             self._wake[slot].release()
 
     def _decode_large(self, job: Job) -> bool:
-        job.decode_at = started = perf_counter()
-        in_request.set(job.request_id)
+        job.timing.decode_at = started = perf_counter()
+        in_request.set(job.timing.request_id)
         try:
-            job.source = self.runner.pixels(job.source, job.served.model.card.input)
+            job.source = self._runner.pixels(job.source, job.served.model.card.input)
         except InvalidImage as error:
-            self._loop.call_soon_threadsafe(_settle, [(job, self.runner.refused(error))])
+            self._loop.call_soon_threadsafe(_settle, [(job, self._runner.refused(error))])
             return False
         except Exception:  # the lane's thread must not end
             log.exception("an image could not be decoded")
             problem = Problem(500, "inference_failed", "the image could not be decoded")
             self._loop.call_soon_threadsafe(_settle, [(job, problem)])
             return False
-        job.decode_seconds = perf_counter() - started
+        job.timing.decode_seconds = perf_counter() - started
         return True
 
     def _forward(self, job: Job) -> None:
@@ -219,7 +227,7 @@ class MicroBatcher:
         """A batch from queue to loop; its own frame, so that an idle slot holds no model."""
         batch = self._take(slot)
         if batch:
-            self._loop.call_soon_threadsafe(_settle, self.runner.answer(slot, batch))
+            self._loop.call_soon_threadsafe(_settle, self._runner.answer(slot, batch))
         return bool(batch)
 
     def _take(self, slot: int) -> list[Job]:
@@ -262,4 +270,4 @@ def _settle(settled: list[JobResult]) -> None:
             try:
                 job.set_result(answer)
             except Exception:  # the others of the batch wait for their answers too
-                log.exception("an answer could not be given", extra=about(job.request_id))
+                log.exception("an answer could not be given", extra=about(job.timing.request_id))

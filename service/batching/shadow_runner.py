@@ -38,7 +38,7 @@ class _Waiting:
     """In bytes."""
 
 
-class ShadowLane:
+class ShadowRunner:
     """The queue and the one thread that runs shadows.
 
     Args:
@@ -67,7 +67,7 @@ class ShadowLane:
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
         self._thread.start()
 
-    def consider(self, jobs: Sequence[Job], pixels: Pixels, outputs: Outputs) -> None:
+    def observe(self, jobs: Sequence[Job], pixels: Pixels, outputs: Outputs) -> None:
         """Queue the shadow's share of a batch; returns at once.
 
         Args:

@@ -105,7 +105,7 @@ class FastPathExchange:
             job = _FastPathJob(
                 self, served, predict.build_response(query, served, record.id), large
             )
-            record.set_jobs((job,))
+            record.set_images((job.timing,))
             predict.submit((job,))
         except (InvalidImage, Problem) as error:
             self.set_result(error)

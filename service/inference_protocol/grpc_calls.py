@@ -173,7 +173,7 @@ class GrpcCalls:
         served = inference.served(request.model_name, request.model_version or None)
         reader = inference.reader(served)
         alpha = read_alpha(_parameters(request.parameters).get("alpha", reader.alpha))
-        record.set_target(served, alpha)
+        record.set_target(served.model, alpha)
         wanted = _wanted(request)
         images = images_of(_tensor(request, wire), reader.spec, reader.limits.images)
         return _Read(served, request.id, alpha, wanted, images, inference.check(images))

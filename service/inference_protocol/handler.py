@@ -81,7 +81,7 @@ class Inference:
             AwaitedJob(asked.served, image, _row, slow)
             for image, slow in zip(images, large, strict=True)
         ]
-        asked.record.set_jobs(jobs)
+        asked.record.set_images([job.timing for job in jobs])
         self._predict.submit(jobs)
         try:
             answers = await gather_until_disconnect(jobs, asked.receive)

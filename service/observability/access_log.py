@@ -1,4 +1,4 @@
-"""A line a request: what was asked and answered and how long it took; never the image."""
+"""One line per request: what was asked and answered and how long it took; never the image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from isoserve.models.image_files.header import format_of
 from isoserve.service.observability.log_writer import LogWriter, as_line
-from isoserve.service.observability.request_summary import RequestSummary
+from isoserve.service.observability.request_record import RequestRecord
 
 LOGGER = "isoserve.access"
 
@@ -17,13 +17,13 @@ QUIET_ROUTES = frozenset(
         *("grpc ServerLive", "grpc ServerReady"),
     )
 )
-"""Asked every few seconds by machines: only told where the answer is an error."""
+"""Asked every few seconds by machines: logged only where the answer is an error."""
 
 Document = dict[str, Any]
 
 
 class AccessLog:
-    """Hands what is to be told of each finished request to the log's writer.
+    """Hands each finished request to the log's writer.
 
     The writer's thread composes the lines, many at a time: on the event loop, between other
     things, composing one costs the processor's caches four times as much.
@@ -33,42 +33,42 @@ class AccessLog:
         self._offer = writer.offer
         self._compose = _as_json if writer.log_format == "json" else _as_text
 
-    def add(self, summary: RequestSummary) -> None:
-        """Tell of a request that has ended; does not wait."""
-        if summary.status >= 400 or summary.route not in QUIET_ROUTES:
-            self._offer(self._compose, summary)
+    def add(self, record: RequestRecord) -> None:
+        """Log a request that has ended; does not wait."""
+        if record.status >= 400 or record.route not in QUIET_ROUTES:
+            self._offer(self._compose, record)
 
 
-def describe(summary: RequestSummary) -> Document:
+def describe(record: RequestRecord) -> Document:
     """The members of the line's JSON: those alone that the request came to have."""
     document: Document = {
-        "time": datetime.fromtimestamp(summary.time, UTC),
+        "time": datetime.fromtimestamp(record.ended, UTC),
         "level": "info",
         "logger": LOGGER,
-        "id": summary.id,
-        "method": summary.method,
-        "route": summary.route,
-        "status": summary.status,
-        "total_seconds": round(summary.seconds, 6),
+        "id": record.id,
+        "method": record.method,
+        "route": record.route,
+        "status": record.status,
+        "total_seconds": round(record.seconds, 6),
     }
-    if summary.trace_id:
-        document["trace_id"] = summary.trace_id
-    if summary.reason:
-        document["reason"] = summary.reason
-    if summary.model:
-        document["model"], document["version"] = summary.model, summary.version
-    if len(summary.images) == 1:
-        _describe_image(summary, document)
-    elif summary.images:
-        _describe_images(summary, document)
+    if record.trace_id:
+        document["trace_id"] = record.trace_id
+    if record.reason:
+        document["reason"] = record.reason
+    if record.model:
+        document["model"], document["version"] = record.model, record.version
+    if len(record.images) == 1:
+        _describe_image(record, document)
+    elif record.images:
+        _describe_images(record, document)
     return document
 
 
-def _describe_image(summary: RequestSummary, document: Document) -> None:
-    (image,) = summary.images
+def _describe_image(record: RequestRecord, document: Document) -> None:
+    (image,) = record.images
     if image is None:
         return
-    if verdict := summary.verdict(image):
+    if verdict := record.verdict(image):
         document["label"], document["p_value"], document["is_ood"] = verdict
     document["queue_wait_seconds"] = round(image.wait_seconds, 6)
     document["decode_seconds"] = round(image.decode_seconds, 6)
@@ -77,14 +77,14 @@ def _describe_image(summary: RequestSummary, document: Document) -> None:
     document["image_format"] = (format_of(image.head) or "unknown") if image.head else "pixels"
 
 
-def _describe_images(summary: RequestSummary, document: Document) -> None:
+def _describe_images(record: RequestRecord, document: Document) -> None:
     """Of several images: their verdicts in columns, and the longest of each stage."""
-    verdicts = [image and summary.verdict(image) for image in summary.images]
+    verdicts = [image and record.verdict(image) for image in record.images]
     document["images"] = len(verdicts)
     document["rejected"] = sum(verdict.is_ood for verdict in verdicts if verdict)
     document["labels"] = [verdict and verdict.label for verdict in verdicts]
     document["p_values"] = [verdict and verdict.p_value for verdict in verdicts]
-    images = [image for image in summary.images if image is not None]
+    images = [image for image in record.images if image is not None]
     if not images:
         return
     document["queue_wait_seconds"] = round(max(image.wait_seconds for image in images), 6)
@@ -93,18 +93,18 @@ def _describe_images(summary: RequestSummary, document: Document) -> None:
     document["image_bytes"] = sum(image.size for image in images)
 
 
-def _as_json(summary: RequestSummary) -> bytes:
-    return as_line(describe(summary))
+def _as_json(record: RequestRecord) -> bytes:
+    return as_line(describe(record))
 
 
-def _as_text(summary: RequestSummary) -> bytes:
-    request = f"{summary.status} {summary.method} {summary.route}"
-    words = [f"INFO {LOGGER}: {request} {1e3 * summary.seconds:.1f} ms"]
-    if summary.reason:
-        words.append(summary.reason)
-    if summary.model:
-        words.append(f"{summary.model}/{summary.version}")
-    verdicts = [image and summary.verdict(image) for image in summary.images]
+def _as_text(record: RequestRecord) -> bytes:
+    request = f"{record.status} {record.method} {record.route}"
+    words = [f"INFO {LOGGER}: {request} {1e3 * record.seconds:.1f} ms"]
+    if record.reason:
+        words.append(record.reason)
+    if record.model:
+        words.append(f"{record.model}/{record.version}")
+    verdicts = [image and record.verdict(image) for image in record.images]
     if len(verdicts) > 1:
         words.append(
             f"{sum(verdict.is_ood for verdict in verdicts if verdict)} of {len(verdicts)} ood"
@@ -112,5 +112,5 @@ def _as_text(summary: RequestSummary) -> bytes:
     elif verdicts and verdicts[0]:
         label, p_value, ood = verdicts[0]
         words.append(f"{label!r} {'ood' if ood else 'known'} p={p_value:.3g}")
-    words.append(f"(request {summary.id})\n")
+    words.append(f"(request {record.id})\n")
     return " ".join(words).encode()

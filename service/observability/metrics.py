@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -18,17 +16,11 @@ from prometheus_client import (
 )
 from prometheus_client.process_collector import ProcessCollector
 
-from isoserve.service.inference.model import Model, Outputs
 from isoserve.service.observability.batch_histogram import BatchHistogram
-from isoserve.service.observability.drift import P_VALUE_BUCKETS
-from isoserve.service.observability.exemplars import Exemplars, exemplar_of
-from isoserve.service.observability.p_value_window import PValueWindow
-from isoserve.service.observability.prometheus_text import LEFT, expose, of_all_workers
+from isoserve.service.observability.exemplars import Exemplars
+from isoserve.service.observability.model_metrics import ModelMetrics
+from isoserve.service.observability.prometheus_text import expose, of_all_workers
 from isoserve.service.observability.request_record import RequestRecord
-from isoserve.service.observability.score_histogram import ScoreHistograms
-
-if TYPE_CHECKING:
-    from isoserve.service.batching.job import Job
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -40,7 +32,6 @@ SECONDS_BUCKETS = (
     *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
-VERDICTS = ("in_distribution", "ood")
 
 ALARMING_STATUSES = (500, 503)
 """Their series are there before the first such answer: a rate of what is not there is unknown."""
@@ -67,22 +58,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._multiprocess = MULTIPROCESS_FOLDER in os.environ
+        self._multiprocess = shared_folder() is not None
         if not self._multiprocess:
             ProcessCollector(registry=self.registry)
-        of_model = ("model", "version")
-        self._images = self._counter("images", "Verdicts at the operator's alpha.", "verdict")
-        self._predictions = self._counter(
-            "predictions", "Verdicts by predicted class.", "label", "verdict"
-        )
-        self._p_value = BatchHistogram(
-            "isoserve_p_value",
-            "Conformal p-values; uniform on in-distribution traffic.",
-            of_model,
-            buckets=P_VALUE_BUCKETS,
-            registry=self.registry,
-        )
-        self._entropic_score = ScoreHistograms(self.registry)
+        self.models = ModelMetrics(self.registry, shared_folder())
         self.invalid_images = Counter(
             "isoserve_invalid_images_total",
             "Images refused, by reason.",
@@ -119,27 +98,6 @@ class Metrics:
             "Images answered with 429, by the limit they met.",
             ("limit",),
             registry=self.registry,
-        )
-        self._model_info = Gauge(
-            "isoserve_model_info",
-            "1 for each version that serves.",
-            ("model", "version", "sha256", "network", "loss"),
-            registry=self.registry,
-            multiprocess_mode="livemax",
-        )
-        self._model_alpha = Gauge(
-            "isoserve_model_alpha",
-            "The operator's alpha.",
-            of_model,
-            registry=self.registry,
-            multiprocess_mode="livemax",
-        )
-        self._calibration_images = Gauge(
-            "isoserve_model_calibration_images",
-            "Images that the version's p-values are calibrated on.",
-            of_model,
-            registry=self.registry,
-            multiprocess_mode="livemax",
         )
         self.model_loads = Counter(
             "isoserve_model_loads_total",
@@ -222,35 +180,6 @@ class Metrics:
         """Bring the gauges up to date; with several workers each does so now and again."""
         self._queue_depth.set(self._measure_queue())
 
-    def model_serves(self, model: Model, alpha: float) -> ModelSeries:
-        """Create the version's series, at zero, and mark it as serving."""
-        self._info_of(model).set(1)
-        self._model_alpha.labels(model.name, str(model.version)).set(alpha)
-        images = model.card.calibration.n
-        self._calibration_images.labels(model.name, str(model.version)).set(images)
-        return ModelSeries(self, model, alpha)
-
-    def model_left(self, model: Model) -> None:
-        """The version serves no more; its counts stay, as Prometheus wants of counters."""
-        of_version = (model.name, str(model.version))
-        for gauge, labels in (
-            (self._model_info, self._info_labels(model)),
-            (self._model_alpha, of_version),
-            (self._calibration_images, of_version),
-        ):
-            if self._multiprocess:
-                gauge.labels(*labels).set(LEFT)
-            else:
-                gauge.remove(*labels)
-
-    def _info_of(self, model: Model) -> Gauge:
-        return self._model_info.labels(*self._info_labels(model))
-
-    @staticmethod
-    def _info_labels(model: Model) -> tuple[str, ...]:
-        card = model.card
-        return (model.name, str(model.version), model.sha256, card.network, card.loss)
-
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(
             f"isoserve_{name}_total", text, ("model", "version", *labels), registry=self.registry
@@ -260,39 +189,3 @@ class Metrics:
         return BatchHistogram(
             f"isoserve_{name}_seconds", text, buckets=SECONDS_BUCKETS, registry=self.registry
         )
-
-
-class ModelSeries:
-    """One version's series, bound once, so that counting looks nothing up."""
-
-    def __init__(self, metrics: Metrics, model: Model, alpha: float) -> None:
-        key = (model.name, str(model.version))
-        self.window = PValueWindow(f"{model.name}-{model.version}-{model.sha256}", shared_folder())
-        self._alpha = np.float32(alpha)
-        self._images = [metrics._images.labels(*key, verdict) for verdict in VERDICTS]
-        self._predictions = [
-            [metrics._predictions.labels(*key, label, verdict) for verdict in VERDICTS]
-            for label in model.labels
-        ]
-        self._p_value = metrics._p_value.labels(*key)
-        self._entropic_score = metrics._entropic_score.of(model)
-
-    def count(self, outputs: Outputs, jobs: Sequence[Job]) -> None:
-        """Count a batch's verdicts, at the operator's alpha whatever a request asked for.
-
-        Args:
-            jobs: the images, in the outputs' order.
-        """
-        rejected = (~(outputs.p_value > self._alpha)).tolist()
-        ood = sum(rejected)
-        self._images[0].inc(len(rejected) - ood)
-        if ood:
-            self._images[1].inc(ood, exemplar_of(jobs[rejected.index(True)].request_id))
-        self.window.add(outputs.p_value, ood)
-        predictions: dict[tuple[int, bool], int] = {}
-        for each in zip(outputs.predicted, rejected, strict=True):
-            predictions[each] = predictions.get(each, 0) + 1
-        for (index, out), count in predictions.items():
-            self._predictions[index][out].inc(count)
-        self._p_value.observe_all(outputs.p_value.tolist())
-        self._entropic_score.observe_all(outputs.entropic_score.tolist())

@@ -1,20 +1,23 @@
-"""The end of every request: counted, timed, traced and summary, in this one place."""
+"""The end of every request: counted, timed, traced and logged, in this one place."""
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING
 
 from isoserve.service.observability.access_log import AccessLog
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.observability.request_record import RequestRecord
-from isoserve.service.observability.request_summary import summarize
 
 if TYPE_CHECKING:
-    from isoserve.service.observability.tracing.spans import Joined, Tracing
+    from isoserve.service.observability.tracing.spans import Tracing
 
 
 class RequestObserver:
-    """To be called once a request, on the event loop, when its answer has been given."""
+    """To be called once a request, on the event loop, when its answer has been given.
+
+    The record is not to be changed after that: the threads of the log and of the traces read it.
+    """
 
     def __init__(
         self, metrics: Metrics, access_log: AccessLog | None, tracing: Tracing | None
@@ -24,16 +27,11 @@ class RequestObserver:
         self._tracing = tracing
 
     def __call__(self, record: RequestRecord) -> None:
+        record.ended = time()
         joined = None if self._tracing is None else self._tracing.join(record)
+        record.headers = ()  # thousands of records may wait for the log, headers are large
         self._metrics.request_answered(record)
-        if self._access_log is not None or joined is not None:
-            self._summarize(record, joined)
-        # A job leads back to its record: images would live until the garbage collector comes.
-        record.jobs = ()
-
-    def _summarize(self, record: RequestRecord, joined: Joined | None) -> None:
-        summary = summarize(record)
         if self._access_log is not None:
-            self._access_log.add(summary)
+            self._access_log.add(record)
         if self._tracing is not None and joined is not None:
-            self._tracing.add(summary, joined)
+            self._tracing.add(record, joined)

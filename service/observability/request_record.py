@@ -1,41 +1,54 @@
-"""What is known of one request: filled in on its way, and told by whoever wants to at its end."""
+"""What is known of one request: filled in on its way, then counted, logged and traced."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from isoserve.service.batching.job import Job
-    from isoserve.service.repository.versions import ServingModel
+import numpy as np
+
+from isoserve.service.inference.model import Model
+from isoserve.service.inference.verdicts import is_ood
+from isoserve.service.observability.image_timing import ImageTiming
 
 OTHER_ROUTE = "other"
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
+class Verdict(NamedTuple):
+    """Class, p-value, and whether it is out-of-distribution at the request's alpha."""
+
+    label: str
+    p_value: np.float32
+    is_ood: bool
+
+
 class RequestRecord:
-    """One request, HTTP or gRPC.
+    """One request, HTTP or gRPC; holds neither an image nor the model that judged it.
 
     Attributes:
         id: the client's X-Request-ID, or one made here.
+        headers: names in lower case; none of them once the request has ended.
         route: its label in metrics, of a bounded set.
         status: HTTP's; 499 where the client left.
-        seconds: from the request's headers to the answer's end.
+        started, seconds: the request's headers, in perf_counter's seconds, and from them to the
+            answer's end.
+        ended: when that was, in seconds of the epoch.
         reason: of the problem it was answered with, if it was.
         model, version, labels: what was asked and served; empty where it did not come to that.
         alpha: what the request's verdicts are held against.
-        jobs: its images in order; None for one that was refused by its first bytes; none of them
-            once the request has ended.
+        images: its images in order; None for one that was refused by its first bytes.
         trace_id: hexadecimal, where the request is traced.
     """
 
     __slots__ = (
         "alpha",
+        "ended",
         "headers",
         "id",
-        "jobs",
+        "images",
         "labels",
         "method",
         "model",
@@ -55,24 +68,31 @@ class RequestRecord:
         self.started = perf_counter()
         self.route = OTHER_ROUTE
         self.status = 0
-        self.seconds = 0.0
+        self.seconds = self.ended = 0.0
         self.reason = ""
         self.model = ""
         self.version = 0
         self.labels: Sequence[str] = ()
         self.alpha = 0.0
-        self.jobs: Sequence[Job | None] = ()
+        self.images: Sequence[ImageTiming | None] = ()
         self.trace_id = ""
 
-    def set_target(self, served: ServingModel, alpha: float) -> None:
+    def set_target(self, model: Model, alpha: float) -> None:
         """The version that is to answer, and at which alpha."""
-        model = served.model
         self.model, self.version, self.labels = model.name, model.version, model.labels
         self.alpha = alpha
 
-    def set_jobs(self, jobs: Sequence[Job | None]) -> None:
+    def set_images(self, images: Sequence[ImageTiming | None]) -> None:
         """The images, before they are queued."""
-        self.jobs = jobs
-        for job in jobs:
-            if job is not None:
-                job.request_id = self.id
+        self.images = images
+        for image in images:
+            if image is not None:
+                image.request_id = self.id
+
+    def verdict(self, image: ImageTiming) -> Verdict | None:
+        """What the client was answered on one of the images; None where it got no verdict."""
+        if image.outcome is None:
+            return None
+        outputs, row = image.outcome
+        p_value = outputs.p_value[row]
+        return Verdict(self.labels[outputs.predicted[row]], p_value, is_ood(p_value, self.alpha))

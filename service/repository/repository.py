@@ -293,9 +293,9 @@ class Repository:
         if old is None and model is None:
             return
         if old is not None:
-            self._metrics.model_left(old.model)
+            self._metrics.models.model_left(old.model)
         record.served = (
             None
             if model is None
-            else ServingModel(model, self._metrics.model_serves(model, self._settings.alpha))
+            else ServingModel(model, self._metrics.models.model_serves(model, self._settings.alpha))
         )

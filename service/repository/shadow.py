@@ -39,7 +39,7 @@ class Comparison:
         }
 
     def count(self, agrees: bool, rejected: Rejected) -> None:
-        """Count one image; only the lane's thread does."""
+        """Count one image; only the runner's thread does."""
         self.images[agrees, rejected] += 1
         self._series[agrees, rejected].inc()
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from isoserve.models.card import ModelCard, ModelName
 from isoserve.service.inference.model import Model
-from isoserve.service.observability.metrics import ModelSeries
+from isoserve.service.observability.model_metrics import ModelSeries
 from isoserve.service.repository.shadow import Shadow
 
 State = Literal["available", "serving", "shadow", "refused", "unloaded"]

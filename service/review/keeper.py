@@ -101,7 +101,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._write, name="review", daemon=True)
         self._thread.start()
 
-    def consider(self, jobs: Sequence[Job], outputs: Outputs) -> None:
+    def observe(self, jobs: Sequence[Job], pixels: Pixels, outputs: Outputs) -> None:  # noqa: ARG002
         """Queue the batch's rejected images and a sample of the others; returns at once."""
         sample = self._policy.sample
         for row, rejected in enumerate((~(outputs.p_value > self._alpha)).tolist()):

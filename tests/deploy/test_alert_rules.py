@@ -12,7 +12,8 @@ from deploy_tools import DEPLOY, ROOT, RULES, alerts, rules, run_tool
 from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import chi2, kstwobign, norm
 
-from isoserve.service.observability.metrics import P_VALUE_BUCKETS, SECONDS_BUCKETS, Metrics
+from isoserve.service.observability.drift import P_VALUE_BUCKETS
+from isoserve.service.observability.metrics import SECONDS_BUCKETS, Metrics
 
 PROMETHEUS = DEPLOY / "prometheus"
 NOT_OURS = {"up", "ALERTS"}

@@ -87,7 +87,7 @@ class PredictRoutes:
                     (body,) = images_of_form(*form)
             large = self.check(body)
             job = AwaitedJob(served, body, self.build_response(query, served, record.id), large)
-            record.set_jobs([job])
+            record.set_images([job.timing])
             self.submit([job])
             (answer,) = await gather_until_disconnect([job], receive)
             if isinstance(answer, InvalidImage):
@@ -148,7 +148,8 @@ class PredictRoutes:
             else:
                 document = _document(query, served, image_id)
                 jobs[place] = AwaitedJob(served, image, document, large)
-        record.set_jobs([jobs.get(place) for place in range(len(images))])
+        timings = {place: job.timing for place, job in jobs.items()}
+        record.set_images([timings.get(place) for place in range(len(images))])
         if not jobs:
             return results
         waiting = [*jobs.values()]
@@ -171,7 +172,7 @@ class PredictRoutes:
         """
         query = read_query(query_string, self._alpha)
         served = self._repository.resolve(query.model, query.version)
-        record.set_target(served, query.alpha)
+        record.set_target(served.model, query.alpha)
         return query, served
 
     @staticmethod

@@ -157,7 +157,7 @@ class InferenceProtocol:
     async def _infer(self, call: Call) -> Answer:
         served = self._served(call)
         record: RequestRecord = call.scope["record"]
-        record.set_target(served, self._inference.alpha)
+        record.set_target(served.model, self._inference.alpha)
         body = await read_body(call.scope, call.receive, self._body)
         encoding = call.header(b"content-encoding")
         hold: BodyHold = call.scope["body_hold"]

@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 
 from isoserve.service.observability.background_queue import BackgroundQueue
+from isoserve.service.observability.image_timing import ImageTiming
 from isoserve.service.observability.request_record import Headers, RequestRecord
-from isoserve.service.observability.request_summary import ImageSummary, RequestSummary
 
 log = logging.getLogger("isoserve.tracing")
 
@@ -64,7 +64,7 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._sampler = self._provider.sampler
         self._tracer = self._provider.get_tracer("isoserve", version("isoserve"))
-        self._outbox: BackgroundQueue[tuple[RequestSummary, Joined]] = BackgroundQueue(
+        self._outbox: BackgroundQueue[tuple[RequestRecord, Joined]] = BackgroundQueue(
             "traces", self._make_all, MOST_WAITING, GATHER_SECONDS
         )
 
@@ -82,9 +82,9 @@ class Tracing:
         record.trace_id = trace.format_trace_id(trace_id)
         return Joined(trace_id, parent)
 
-    def add(self, summary: RequestSummary, joined: Joined) -> None:
+    def add(self, record: RequestRecord, joined: Joined) -> None:
         """Trace a finished request; does not wait."""
-        if not self._outbox.offer((summary, joined)):
+        if not self._outbox.offer((record, joined)):
             self._count_dropped()
 
     def close(self) -> None:
@@ -94,34 +94,34 @@ class Tracing:
         sending.start()
         sending.join(CLOSE_SECONDS)
 
-    def _make_all(self, waiting: list[tuple[RequestSummary, Joined]]) -> None:
-        for summary, joined in waiting:
+    def _make_all(self, waiting: list[tuple[RequestRecord, Joined]]) -> None:
+        for record, joined in waiting:
             try:
-                self._make(summary, joined)
+                self._make(record, joined)
             except Exception:
                 log.exception("a request could not be traced")
 
-    def _make(self, summary: RequestSummary, joined: Joined) -> None:
-        ended = summary.started + summary.seconds
+    def _make(self, record: RequestRecord, joined: Joined) -> None:
+        ended = record.started + record.seconds
 
         def at(moment: float) -> int:
             """Nanoseconds of the epoch."""
-            return int(1e9 * (summary.time - (ended - moment)))
+            return int(1e9 * (record.ended - (ended - moment)))
 
         self._ids.trace_id = joined.trace_id
         span = self._tracer.start_span(
-            _name(summary.method, summary.route),
+            _name(record.method, record.route),
             joined.parent,
             trace.SpanKind.SERVER,
-            _attributes(summary),
-            start_time=at(summary.started),
+            _attributes(record),
+            start_time=at(record.started),
         )
         inside = trace.set_span_in_context(span, joined.parent)
-        for stage, begun, done in _stages([image for image in summary.images if image]):
+        for stage, begun, done in _stages([image for image in record.images if image]):
             child = self._tracer.start_span(stage, inside, start_time=at(begun))
             child.end(at(done))
-        if summary.status >= SERVER_FAULT:
-            span.set_status(trace.StatusCode.ERROR, summary.reason)
+        if record.status >= SERVER_FAULT:
+            span.set_status(trace.StatusCode.ERROR, record.reason)
         span.end(at(ended))
 
 
@@ -145,29 +145,29 @@ def _name(method: str, route: str) -> str:
     return route if route.startswith("grpc ") else f"{method} {route}"
 
 
-def _attributes(summary: RequestSummary) -> Attributes:
+def _attributes(record: RequestRecord) -> Attributes:
     """By OpenTelemetry's conventions for HTTP servers, and our own."""
     attributes: dict[str, Any] = {
-        "http.request.method": summary.method,
-        "http.route": summary.route,
-        "http.response.status_code": summary.status,
-        "isoserve.request_id": summary.id,
+        "http.request.method": record.method,
+        "http.route": record.route,
+        "http.response.status_code": record.status,
+        "isoserve.request_id": record.id,
     }
-    if summary.reason:
-        attributes["error.type" if summary.status >= SERVER_FAULT else "isoserve.reason"] = (
-            summary.reason
+    if record.reason:
+        attributes["error.type" if record.status >= SERVER_FAULT else "isoserve.reason"] = (
+            record.reason
         )
-    if summary.model:
+    if record.model:
         attributes["isoserve.model"], attributes["isoserve.version"] = (
-            summary.model,
-            summary.version,
+            record.model,
+            record.version,
         )
-    if summary.images:
-        attributes["isoserve.images"] = len(summary.images)
+    if record.images:
+        attributes["isoserve.images"] = len(record.images)
     if (
-        len(summary.images) == 1
-        and (image := summary.images[0])
-        and (verdict := summary.verdict(image))
+        len(record.images) == 1
+        and (image := record.images[0])
+        and (verdict := record.verdict(image))
     ):
         attributes["isoserve.label"] = verdict.label
         attributes["isoserve.p_value"] = float(verdict.p_value)
@@ -175,7 +175,7 @@ def _attributes(summary: RequestSummary) -> Attributes:
     return attributes
 
 
-def _stages(images: Sequence[ImageSummary]) -> list[tuple[str, float, float]]:
+def _stages(images: Sequence[ImageTiming]) -> list[tuple[str, float, float]]:
     """Each stage that some image came to: from the first one's begin to the last one's end."""
     spans = {
         "queue": [(image.queued_at, image.wait_seconds) for image in images],

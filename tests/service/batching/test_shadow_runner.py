@@ -18,7 +18,7 @@ from isoserve.commands.options import build
 from isoserve.commands.serve import serve
 from isoserve.models.errors import InputError
 from isoserve.service.batching.job import Job
-from isoserve.service.batching.shadow_runner import WAITING_IMAGES, ShadowLane
+from isoserve.service.batching.shadow_runner import WAITING_IMAGES, ShadowRunner
 from isoserve.service.inference.images import ImageLimits
 from isoserve.service.inference.model import Model, Outputs
 from isoserve.service.observability.metrics import Metrics
@@ -50,14 +50,14 @@ def outputs(n: int) -> Outputs:
     return Outputs(np.ones((n, 3), dtype=np.float32), ones, ones, ones, ones)
 
 
-class Lane:
-    """A lane with a held shadow, and a live version to offer it batches."""
+class Setup:
+    """A runner with a held shadow, and a live version to offer it batches."""
 
     def __init__(self, share: float = 1.0, draw: float = 0.0) -> None:
         self.model = HeldModel()
         self.metrics = Metrics()
         self.shadow: Shadow | None = self.loaded(self.model, share)
-        self.lane = ShadowLane(
+        self.runner = ShadowRunner(
             lambda _: self.shadow, ImageLimits(), ALPHA, max_batch=1, draw=lambda: draw
         )
         live = SimpleNamespace(name="m", version=1, labels=LIVE.classes, card=self.model.card)
@@ -68,35 +68,35 @@ class Lane:
 
     def offer(self, images: int) -> None:
         pixels = np.zeros((images, 8, 8, 3), dtype=np.uint8)
-        self.lane.consider([self.job] * images, pixels, outputs(images))
+        self.runner.observe([self.job] * images, pixels, outputs(images))
 
 
 def test_what_a_slow_shadow_cannot_take_is_dropped_and_never_waited_for() -> None:
-    lane = Lane()
-    counts = cast("Shadow", lane.shadow).counts
-    lane.offer(1)
-    assert lane.model.running.wait(30)
-    lane.offer(WAITING_IMAGES + 7)  # returns while the shadow still runs
-    assert not lane.model.go.is_set()
+    setup = Setup()
+    counts = cast("Shadow", setup.shadow).counts
+    setup.offer(1)
+    assert setup.model.running.wait(30)
+    setup.offer(WAITING_IMAGES + 7)  # returns while the shadow still runs
+    assert not setup.model.go.is_set()
     assert counts.dropped == {"full": 7}
-    lane.model.go.set()
+    setup.model.go.set()
     until = threading.Event()
     while sum(counts.beside(1).images.values()) < WAITING_IMAGES + 1:
         until.wait(0.01)
     assert counts.beside(1).images == {(True, "neither"): WAITING_IMAGES + 1}
-    lane.lane.close()
+    setup.runner.close()
 
 
 def test_a_replaced_shadow_is_freed_and_is_not_compared_under_its_successors_name() -> None:
-    lane = Lane()
-    counts = cast("Shadow", lane.shadow).counts
-    lane.offer(1)
-    assert lane.model.running.wait(30)
-    lane.offer(3)
-    old = weakref.ref(lane.model)
-    go = lane.model.go
-    lane.model = HeldModel()
-    lane.shadow = lane.loaded(lane.model)
+    setup = Setup()
+    counts = cast("Shadow", setup.shadow).counts
+    setup.offer(1)
+    assert setup.model.running.wait(30)
+    setup.offer(3)
+    old = weakref.ref(setup.model)
+    go = setup.model.go
+    setup.model = HeldModel()
+    setup.shadow = setup.loaded(setup.model)
     go.set()
     until = threading.Event()
     while counts.dropped["gone"] < 3:
@@ -104,19 +104,19 @@ def test_a_replaced_shadow_is_freed_and_is_not_compared_under_its_successors_nam
     gc.collect()
     assert old() is None
     assert sum(counts.beside(1).images.values()) == 1
-    assert lane.shadow.counts.dropped == {}
-    lane.lane.close()
+    assert setup.shadow.counts.dropped == {}
+    setup.runner.close()
 
 
 @pytest.mark.parametrize(("draw", "taken"), [(0.0, True), (0.249, True), (0.25, False)])
 def test_the_share_is_drawn_for_each_image(draw: float, taken: bool) -> None:
-    lane = Lane(share=0.25, draw=draw)
-    lane.model.go.set()
-    lane.offer(5)
-    lane.lane.close()
-    assert lane.model.running.is_set() <= taken
-    images = sum(cast("Shadow", lane.shadow).counts.beside(1).images.values())
-    assert (len(lane.lane._waiting) + images > 0) == taken
+    setup = Setup(share=0.25, draw=draw)
+    setup.model.go.set()
+    setup.offer(5)
+    setup.runner.close()
+    assert setup.model.running.is_set() <= taken
+    images = sum(cast("Shadow", setup.shadow).counts.beside(1).images.values())
+    assert (len(setup.runner._waiting) + images > 0) == taken
 
 
 def test_a_shadow_that_leaves_the_disk_is_freed(tmp_path: Path) -> None:

@@ -64,13 +64,14 @@ class Setup:
     def count(self, outcome: str) -> float:
         return float(self.counter.labels(outcome)._value.get())
 
-    def consider(self, p_values: Sequence[float], sources: Sequence[Any] | None = None) -> None:
+    def observe(self, p_values: Sequence[float], sources: Sequence[Any] | None = None) -> None:
         sources = sources or [f"image {i}".encode() for i in range(len(p_values))]
         jobs = [
             Job(SimpleNamespace(model=MODEL), source, lambda *_: None)  # type: ignore[arg-type]
             for source in sources
         ]
-        self.keeper.consider(jobs, outputs(p_values))
+        pixels = np.zeros((len(jobs), 8, 8, 3), dtype=np.uint8)
+        self.keeper.observe(jobs, pixels, outputs(p_values))
 
 
 def outputs(p_values: Sequence[float]) -> Outputs:
@@ -89,7 +90,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_the_rejected_are_kept_with_their_verdict_and_the_others_are_not() -> None:
     setup = Setup()
-    setup.consider([0.01, 0.5, 0.05, float("nan"), 0.9])
+    setup.observe([0.01, 0.5, 0.05, float("nan"), 0.9])
     setup.keeper.close()
     assert [image.image for image in setup.store.images] == [b"image 0", b"image 2", b"image 3"]
     first = setup.store.images[0]
@@ -100,7 +101,7 @@ def test_the_rejected_are_kept_with_their_verdict_and_the_others_are_not() -> No
 
 def test_a_sample_of_the_accepted_is_kept_too() -> None:
     setup = Setup(sample=0.1, draws=[0.05, 0.1, 0.9])
-    setup.consider([0.5, 0.6, 0.01, 0.7])
+    setup.observe([0.5, 0.6, 0.01, 0.7])
     setup.keeper.close()
     assert [(image.image, image.rejected) for image in setup.store.images] == [
         (b"image 0", False),
@@ -115,7 +116,7 @@ def test_pixels_are_kept_as_a_png_that_holds_them_exactly() -> None:
 
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     setup = Setup()
-    setup.consider([0.01], [pixels])
+    setup.observe([0.01], [pixels])
     setup.keeper.close()
     assert (np.asarray(Image.open(io.BytesIO(setup.store.images[0].image))) == pixels).all()
 
@@ -125,16 +126,16 @@ def test_a_database_that_hangs_holds_nobody_up_and_the_rest_is_counted_as_lost(
 ) -> None:
     setup = Setup(waiting_images=5)
     setup.store.gate.clear()
-    setup.consider([0.01])
+    setup.observe([0.01])
     wait_until(lambda: setup.store.attempts == 1)
     for _ in range(10):
-        setup.consider([0.01])  # returns, though the writer hangs
+        setup.observe([0.01])  # returns, though the writer hangs
     assert setup.count("lost") == 6
     assert [r.levelno for r in caplog.records] == [logging.ERROR]
     setup.store.gate.set()
     wait_until(lambda: len(setup.store.images) == 5)
     wait_until(lambda: "not kept: 6 images" in caplog.text)
-    setup.consider([0.01])
+    setup.observe([0.01])
     wait_until(lambda: len(setup.store.images) == 6)
     setup.keeper.close()
     assert (setup.count("kept"), setup.count("lost")) == (6, 6)
@@ -143,7 +144,7 @@ def test_a_database_that_hangs_holds_nobody_up_and_the_rest_is_counted_as_lost(
 def test_the_queue_is_bounded_in_bytes() -> None:
     setup = Setup(waiting_bytes=100)
     setup.store.gate.clear()
-    setup.consider([0.01] * 3, [b"x" * 60] * 3)
+    setup.observe([0.01] * 3, [b"x" * 60] * 3)
     assert setup.count("lost") == 2
     setup.store.gate.set()
     setup.keeper.close()
@@ -153,7 +154,7 @@ def test_the_queue_is_bounded_in_bytes() -> None:
 def test_what_waited_is_written_when_the_database_is_back() -> None:
     setup = Setup()
     setup.store.away = OSError("away")
-    setup.consider([0.01, 0.02])
+    setup.observe([0.01, 0.02])
     wait_until(lambda: setup.store.attempts >= 1)
     assert setup.store.images == []
     setup.store.away = None
@@ -165,10 +166,10 @@ def test_what_waited_is_written_when_the_database_is_back() -> None:
 def test_values_that_no_database_takes_do_not_block_those_behind_them() -> None:
     setup = Setup()
     setup.store.away = Unwritable("a NUL in a name")
-    setup.consider([0.01])
+    setup.observe([0.01])
     wait_until(lambda: setup.count("lost") == 1)
     setup.store.away = None
-    setup.consider([0.01])
+    setup.observe([0.01])
     setup.keeper.close()
     assert len(setup.store.images) == 1
 
@@ -176,7 +177,7 @@ def test_values_that_no_database_takes_do_not_block_those_behind_them() -> None:
 def test_closing_gives_up_on_a_database_that_stays_away() -> None:
     setup = Setup()
     setup.store.away = OSError("away")
-    setup.consider([0.01])
+    setup.observe([0.01])
     wait_until(lambda: setup.store.attempts >= 1)
     setup.keeper.close()
     assert not setup.keeper._thread.is_alive()
@@ -194,7 +195,7 @@ def test_a_locked_file_loses_nothing_that_the_queue_can_hold(tmp_path: Path) -> 
     lock = sqlite3.connect(tmp_path / "review.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     setup.keeper, spare = keeper, setup.keeper
-    setup.consider([0.01, 0.01])
+    setup.observe([0.01, 0.01])
     time.sleep(0.3)
     lock.rollback()
     lock.close()
