@@ -236,7 +236,7 @@ def test_an_image_that_waited_too_long_is_turned_away_and_not_computed(
         batcher.submit([running])
         await first_batch_is_running(served)
         batcher.submit([late])
-        late.queued_at -= 61
+        late.timing.queued_at -= 61
         gated(served).gate.set()
         assert await running.future == 0
         refusal = await late.future
