@@ -51,6 +51,12 @@ class InputSpec(_Part):
         "fit-bicubic",
         description="Centre crop to the input's aspect ratio, then antialiased bicubic resize.",
     )
+    crop: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of both sides of that crop which the input shows, from its middle.",
+    )
 
 
 class DataSummary(_Part):

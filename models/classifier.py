@@ -21,15 +21,17 @@ class Classifier(nn.Module):
         return logits
 
 
-def build_classifier(network: str, loss: str, num_classes: int) -> Classifier:
-    """Make a freshly initialised classifier.
+def build_classifier(
+    network: str, loss: str, num_classes: int, weights: str = "none"
+) -> Classifier:
+    """Make a classifier with a fresh head; the backbone's weights as of ``build_backbone``.
 
     Raises:
-        ValueError: unknown network or loss, or fewer than two classes.
+        ValueError: unknown network or loss, weights that do not fit, or fewer than two classes.
     """
     if loss not in HEADS:
         raise ValueError(f"no loss named {loss!r}; there are {', '.join(HEADS)}")
     if num_classes < 2:
         raise ValueError(f"{num_classes} class: a classifier wants at least two")
-    backbone = build_backbone(network)
+    backbone = build_backbone(network, weights)
     return Classifier(backbone.network, HEADS[loss](backbone.num_features, num_classes))

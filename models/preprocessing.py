@@ -77,8 +77,9 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     """Bring an image in memory, or one opened and not yet loaded, to the network's input.
 
     EXIF orientation is applied, transparency composed on white, 16-bit, palette, CMYK and gray
-    brought to RGB; then a centre crop to the input's aspect ratio and an antialiased bicubic
-    resize. An RGB image already at the input's size keeps its pixels to the bit.
+    brought to RGB; then a centre crop to the input's aspect ratio, of which ``spec.crop`` is the
+    share kept, and an antialiased bicubic resize. An RGB image already at the input's size keeps
+    its pixels to the bit, whatever the crop.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -140,7 +141,7 @@ def _fit(
     if size != wanted:
         # A scaled image's last row and column may stand for less than the others, so the box is
         # that of the whole image, scaled, and not one around what was decoded.
-        left, top, right, bottom = _centre(size, wanted)
+        left, top, right, bottom = _centre(size, wanted, spec.crop)
         box = (left / scale, top / scale, right / scale, bottom / scale)
         image = image.resize(wanted, Image.Resampling.BICUBIC, box)
     if image.mode == "RGBA":
@@ -155,13 +156,14 @@ def _turned(size: _Size, orientation: int) -> _Size:
     return size[::-1] if orientation >= 5 else size
 
 
-def _centre(size: _Size, wanted: _Size) -> tuple[float, float, float, float]:
-    """The largest box (left, top, right, bottom) of the wanted aspect ratio, in the middle."""
+def _centre(size: _Size, wanted: _Size, share: float) -> tuple[float, float, float, float]:
+    """That share of the largest box (left, top, right, bottom) of the wanted aspect ratio."""
     width, height = float(size[0]), float(size[1])
     if size[0] * wanted[1] <= size[1] * wanted[0]:
         height = size[0] * wanted[1] / wanted[0]
     else:
         width = size[1] * wanted[0] / wanted[1]
+    width, height = share * width, share * height
     left, top = (size[0] - width) / 2, (size[1] - height) / 2
     return left, top, left + width, top + height
 

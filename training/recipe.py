@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from isoserve.models.backbones import Preprocessing, build_backbone
 from isoserve.models.card import DEFAULT_ALPHA, DEFAULT_DELTA
 from isoserve.models.classifier import Classifier, build_classifier
 from isoserve.models.heads import IsoMax2Head, IsoMaxHead, IsoMaxPlusHead
@@ -21,7 +22,14 @@ class Recipe(BaseModel):
         "paper", description="How to train; each recipe has defaults of its own for what follows."
     )
     network: str = Field(
-        "resnet34_32", description="Backbone; ours end in _32, else torchvision's."
+        "resnet34_32",
+        description="Backbone: ours for small images end in _32; efficientnet_lite0, timm/NAME, or "
+        "one of torchvision's.",
+    )
+    weights: str = Field(
+        "none",
+        description="Of the network at the start: none (random), default (those its library "
+        "publishes), or a FILE, .safetensors or .pth.",
     )
     loss: Literal["softmax", "isomax", "isomax+", "isomax2"] = Field(
         "isomax2", description="Last layer and its loss."
@@ -78,7 +86,22 @@ class Recipe(BaseModel):
         Raises:
             ValueError: no such network.
         """
-        classifier = build_classifier(self.network, self.loss, num_classes)
+        return self._classifier(num_classes, "none")
+
+    def starting_classifier(self, num_classes: int) -> Classifier:
+        """The recipe's network with the weights it starts from, and a fresh head.
+
+        Raises:
+            ValueError: no such network, or weights that are not to be had or do not fit.
+        """
+        return self._classifier(num_classes, self.weights)
+
+    def preprocessing(self) -> Preprocessing | None:
+        """What the weights it starts from expect of pixels; None for random ones."""
+        return None if self.weights == "none" else build_backbone(self.network).preprocessing
+
+    def _classifier(self, num_classes: int, weights: str) -> Classifier:
+        classifier = build_classifier(self.network, self.loss, num_classes, weights)
         head = classifier.head
         if isinstance(head, (IsoMaxHead, IsoMaxPlusHead)):
             head.entropic_scale = self.entropic_scale

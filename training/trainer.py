@@ -65,7 +65,7 @@ def fit(
         )
     training, held_out = split(images, recipe)
     torch.manual_seed(recipe.seed)
-    classifier = recipe.fresh_classifier(len(images.classes))
+    classifier = recipe.starting_classifier(len(images.classes))
     classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(classifier, recipe)
     if checkpoint.epoch:
@@ -210,8 +210,13 @@ class _Epoch:
 
 def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:
     training, _ = split(images, recipe)
-    mean, std = channel_statistics(training.pixels)
+    expected = recipe.preprocessing()
+    if expected is None:
+        mean, std = channel_statistics(training.pixels)
+    else:
+        mean, std = list(expected.mean), list(expected.std)
     height, width = images.pixels.shape[1:3]
+    crop = 1.0 if expected is None else expected.crop
     return Checkpoint(
         recipe=recipe.model_dump(),
         command=printable(shlex.join(["isoserve", *sys.argv[1:]])),
@@ -220,7 +225,7 @@ def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:
         data_digest=images.digest(),
         training_images=len(training),
         classes=list(images.classes),
-        input=InputSpec(height=height, width=width).model_dump(),
+        input=InputSpec(height=height, width=width, crop=crop).model_dump(),
         mean=mean,
         std=std,
         history=[],

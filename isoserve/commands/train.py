@@ -242,6 +242,11 @@ def _input_spec(recipe: Recipe) -> InputSpec:
         backbone = build_backbone(recipe.network)
     except ValueError as error:
         raise InputError(f"--network: {error}") from error
+    if recipe.weights != "none":
+        try:
+            backbone = build_backbone(recipe.network, recipe.weights)
+        except ValueError as error:
+            raise InputError(f"--weights is {recipe.weights}: {error}") from error
     side = recipe.image_size or backbone.input_size
     if side != backbone.input_size:
         try:
@@ -252,7 +257,8 @@ def _input_spec(recipe: Recipe) -> InputSpec:
                 f"--image-size is {side}: {recipe.network}, made for {backbone.input_size}, does "
                 f"not take it ({error})"
             ) from error
-    return InputSpec(height=side, width=side)
+    expected = recipe.preprocessing()
+    return InputSpec(height=side, width=side, crop=expected.crop if expected else 1.0)
 
 
 def _export(

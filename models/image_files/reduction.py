@@ -26,5 +26,5 @@ def reduction_of(image: _Sized, spec: InputSpec, *, turned: bool = False) -> int
         turned: whether it is shown on its side.
     """
     width, height = (spec.height, spec.width) if turned else (spec.width, spec.height)
-    room = min(image.width // width, image.height // height) // OVERSAMPLING
+    room = int(spec.crop * min(image.width / width, image.height / height)) // OVERSAMPLING
     return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1

@@ -308,3 +308,17 @@ def weights(count: int, start: float, step: float, wanted: int) -> NDArray[np.fl
         far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
         table[index] = np.where(x < 1, near, np.where(x < 2, far, 0.0))
     return table / table.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("size", [(300, 300), (1600, 1200)])
+def test_a_crop_shows_the_middle_of_what_the_whole_would(size: tuple[int, int]) -> None:
+    body = encode("JPEG", large_photo(size), quality=95)
+    whole = decode_pixels(body, InputSpec(height=64, width=64)).astype(int)
+    middle = decode_pixels(body, InputSpec(height=48, width=48, crop=0.75)).astype(int)
+    assert np.abs(middle - whole[8:-8, 8:-8]).mean() < 1
+
+
+def test_an_image_of_the_inputs_size_is_not_cropped() -> None:
+    pixels = photo(32, 32)
+    spec = InputSpec(height=32, width=32, crop=0.5)
+    assert np.array_equal(to_pixels(Image.fromarray(pixels), spec), pixels)
