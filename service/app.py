@@ -20,11 +20,12 @@ from isoserve.models.cpu_quota import usable_cores
 from isoserve.service.auth import Guard, Tokens
 from isoserve.service.batching.admission import QueueLimits
 from isoserve.service.batching.batch_runner import BatchObserver
+from isoserve.service.batching.body_budget import BodyBudget
 from isoserve.service.batching.micro_batcher import MicroBatcher
+from isoserve.service.batching.predictor import Predictor
 from isoserve.service.batching.shadow_runner import ShadowRunner
 from isoserve.service.batching.work_lane import WorkLanes
 from isoserve.service.errors import CONTENT_TYPE, Problem
-from isoserve.service.http.body import BodyBudget
 from isoserve.service.http.csrf import is_cross_origin
 from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchange
 from isoserve.service.http.file_limits import grpc_connections
@@ -34,6 +35,7 @@ from isoserve.service.http.middleware import (
     send_problem,
 )
 from isoserve.service.http.openapi import describe_predict
+from isoserve.service.http.problems import problem_of
 from isoserve.service.http.request_head import RequestHead
 from isoserve.service.http.routes.drift import drift_routes
 from isoserve.service.http.routes.models import model_routes
@@ -77,12 +79,15 @@ class Application:
             settings.queue_images, settings.queue_seconds, settings.max_batch
         )
         self._lanes = WorkLanes(self._queue_limits)
-        self.predict = PredictRoutes(settings, self.repository, self.metrics, self._lanes)
+        self.predictor = Predictor(self.repository, self.metrics, self.image_limits)
+        self.predict = PredictRoutes(settings, self.predictor, self._lanes)
         self.review = open_review(settings, self.repository, self.metrics)
-        self.inference = Inference(settings, self.repository, self.predict, self._lanes)
+        self.inference = Inference(settings, self.repository, self.predictor, self._lanes)
         self.protocol = InferenceProtocol(settings, self.inference)
         self.metrics.expect_requests([PREDICT, PREDICT_BATCH, *INFER])
-        self._fast_path = FastPath(self.predict, self._observer, settings.max_body_bytes)
+        self._fast_path = FastPath(
+            self.predictor, self._observer, settings.alpha, settings.max_body_bytes
+        )
         self.api = self._fastapi()
         self._budget = BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc)
         self._exchanges = RequestMiddleware(
@@ -98,7 +103,7 @@ class Application:
 
     def refusal(self, head: RequestHead) -> tuple[Problem, str] | None:
         """A refusal by the queue, before the body is read and the application is run."""
-        batcher = self.predict.batcher
+        batcher = self.predictor.batcher
         path = head.target.partition(b"?")[0]
         if batcher is None or path not in _OF_QUEUE or head.method != b"POST":
             return None
@@ -107,10 +112,11 @@ class Application:
             scope = {"path": _OF_QUEUE[path], "headers": head.headers}
             if not self._guard.is_authorized(scope):
                 return None  # the application answers, with 401 and not with 429
-        refusal = batcher.refusal()
-        if refusal is None:
+        full = batcher.refusal()
+        if full is None:
             batcher.reserve()
             return None
+        refusal = problem_of(full)
         record.route, record.status = _OF_QUEUE[path], refusal.status
         record.reason = refusal.reason
         record.seconds = perf_counter() - record.started
@@ -181,7 +187,7 @@ class Application:
         batcher = MicroBatcher(
             self.slots, self._queue_limits, self.image_limits, self.metrics, observers
         )
-        self.predict.batcher = batcher
+        self.predictor.batcher = batcher
         self.repository.start()
         # A worker that returns shares the socket with others, which have models to answer with.
         while settings.workers > 1 and not self.repository.scanned:

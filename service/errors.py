@@ -40,16 +40,6 @@ class Problem(Exception):
             self.headers["connection"] = "close"
         self.closes = closes
 
-    def copy(self) -> Problem:
-        """The same, to be raised by who keeps this one.
-
-        A raised exception holds the frames it passes; where one of them holds it as well, both and
-        the image between them live until the garbage collector comes.
-        """
-        again = Problem(self.status, self.reason, self.detail, closes=self.closes)
-        again.headers |= self.headers
-        return again
-
     def as_dict(self, request_id: str) -> dict[str, object]:
         """The members of the problem document."""
         return {

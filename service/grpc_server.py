@@ -15,8 +15,14 @@ from typing import Any
 import grpc
 
 from isoserve.service.auth import Guard
+from isoserve.service.batching.body_budget import BodyBudget, BodyHold
+from isoserve.service.batching.errors import (
+    InferenceFailed,
+    PredictionError,
+    QueueFull,
+    Unavailable,
+)
 from isoserve.service.errors import Problem
-from isoserve.service.http.body import BodyBudget, BodyHold
 from isoserve.service.inference_protocol.grpc_calls import INFER as INFER_CALL
 from isoserve.service.inference_protocol.grpc_calls import PATHS, GrpcCalls
 from isoserve.service.inference_protocol.handler import Inference
@@ -41,6 +47,13 @@ CODES = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
+
+REFUSALS: dict[type[PredictionError], tuple[grpc.StatusCode, int]] = {
+    QueueFull: (grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    Unavailable: (grpc.StatusCode.UNAVAILABLE, 503),
+    InferenceFailed: (grpc.StatusCode.INTERNAL, 500),
+}
+"""What the queue says -> gRPC's code, and HTTP's status, by which calls are counted."""
 
 INFER = f"grpc {INFER_CALL}"
 """A call's route in metrics is named like this."""
@@ -148,6 +161,10 @@ class GrpcServer:
                 record.status, record.reason = problem.status, problem.reason
                 code = CODES.get(problem.status, grpc.StatusCode.INTERNAL)
                 _refuse(context, code, problem.detail)
+            except PredictionError as error:
+                record.reason = error.reason
+                code, record.status = REFUSALS[type(error)]
+                _refuse(context, code, error.detail)
             except asyncio.CancelledError:
                 record.status = CLIENT_GONE
                 raise

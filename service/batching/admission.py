@@ -9,12 +9,11 @@ still fills the servers' batches. The time an accepted image takes is so bounded
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from time import perf_counter
 
 from isoserve.models.text import pluralize
-from isoserve.service.errors import Problem
+from isoserve.service.batching.errors import QueueFull
 
 COST_SMOOTHING = 0.2
 """Weight of the newest batch in the running mean of seconds an image."""
@@ -52,16 +51,16 @@ class Admission:
         """Let ``images`` join the ``waiting`` ones, or refuse them.
 
         Raises:
-            Refused: with the limit that was met.
+            QueueFull: with the limit that was met.
         """
         if limit := self.limit_met(waiting, images):
             raise self.refusal(limit, waiting)
 
-    def refusal(self, limit: str, waiting: int) -> Refused:
+    def refusal(self, limit: str, waiting: int) -> QueueFull:
         """The answer to images that meet ``limit``; with it the queue begins to be held short."""
         self._strict_until = perf_counter() + CALM_SECONDS
         expected = waiting * self.seconds_an_image / self._servers
-        return Refused(limit, f"{pluralize(waiting, 'image')} waiting already", expected)
+        return QueueFull(limit, f"{pluralize(waiting, 'image')} waiting already", expected)
 
     def limit_met(self, waiting: int, images: int) -> str:
         """The limit that keeps ``images`` from joining the ``waiting`` ones; empty when none."""
@@ -84,26 +83,3 @@ class Admission:
         cost = seconds / images
         weight = COST_SMOOTHING if self.seconds_an_image else 1.0
         self.seconds_an_image += weight * (cost - self.seconds_an_image)
-
-
-class Refused(Problem):
-    """429: the queue takes no more.
-
-    Args:
-        limit: which limit was met, the metric's label.
-        detail: the same for the client.
-        wait: seconds until the queue will have moved on.
-        closes: as in Problem.
-    """
-
-    def __init__(
-        self, limit: str, detail: str, wait: float = CALM_SECONDS, *, closes: bool = False
-    ) -> None:
-        super().__init__(
-            429,
-            "queue_full",
-            f"too many requests: {detail}",
-            retry_after=max(1, math.ceil(wait)),
-            closes=closes,
-        )
-        self.limit = limit

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from isoserve.models.card import InputSpec
-from isoserve.service.batching.admission import Admission, Refused
+from isoserve.service.batching.admission import Admission
+from isoserve.service.batching.errors import InferenceFailed, QueueFull
 from isoserve.service.batching.job import Job
-from isoserve.service.errors import Problem
 from isoserve.service.inference.images import ImageLimits, InvalidImage, decode
 from isoserve.service.inference.model import Outputs, Pixels
 from isoserve.service.observability.log_writer import about, in_request
@@ -21,7 +21,7 @@ from isoserve.service.observability.metrics import Metrics
 log = logging.getLogger("isoserve.batch")
 
 JobResult = tuple[Job, Any]
-"""A job and its answer, its Problem or its InvalidImage."""
+"""A job and its answer, its PredictionError or its InvalidImage."""
 
 
 class BatchObserver(Protocol):
@@ -70,9 +70,9 @@ class BatchRunner:
         except Exception:
             ids = [job.timing.request_id for job in batch]
             log.exception("a batch of %d failed", len(batch), extra=about(*ids))
-            problem = Problem(500, "inference_failed", "the network failed on this image")
+            error = InferenceFailed("the network failed on this image")
             done = {id(job) for job, _ in settled}
-            settled += [(job, problem) for job in batch if id(job) not in done]
+            settled += [(job, error) for job in batch if id(job) not in done]
         self._admission.served(len(batch), perf_counter() - started)
         return settled
 
@@ -103,7 +103,7 @@ class BatchRunner:
             if timing.wait_seconds > late:
                 self._metrics.shed.labels("late").inc()
                 detail = f"the image waited {timing.wait_seconds:.1f} s"
-                settled.append((job, Refused("late", detail, timing.wait_seconds)))
+                settled.append((job, QueueFull("late", detail, timing.wait_seconds)))
                 continue
             in_request.set(timing.request_id)
             try:

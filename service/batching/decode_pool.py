@@ -67,7 +67,7 @@ class DecodePool:
         """Queue the jobs, all or none.
 
         Raises:
-            Refused: 429, too many images wait already, or would wait too long.
+            QueueFull: too many images wait already, or would wait too long.
         """
         with self._lock:
             self._admission.admit(self._waiting, len(jobs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from isoserve.service.inference.model import Outputs, Pixels
@@ -46,7 +46,7 @@ class Job:
         raise NotImplementedError
 
     def set_result(self, answer: Any) -> None:
-        """Take the answer, a Problem or an InvalidImage; called once, on the event loop."""
+        """Take the answer, a PredictionError or an InvalidImage; called once, on the event loop."""
         raise NotImplementedError
 
 
@@ -75,3 +75,8 @@ class AwaitedJob(Job):
     def set_result(self, answer: Any) -> None:
         if not self.future.done():
             self.future.set_result(answer)
+
+
+async def gather_results(jobs: Sequence[AwaitedJob]) -> list[Any]:
+    """Each job's answer or error, in order; a transport that is cancelled needs no more."""
+    return [await job.future for job in jobs]

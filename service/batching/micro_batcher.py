@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Sequence
 from time import perf_counter
 
-from isoserve.service.batching.admission import Admission, QueueLimits, Refused
+from isoserve.service.batching.admission import Admission, QueueLimits
 from isoserve.service.batching.batch_runner import BatchObserver, BatchRunner, JobResult
 from isoserve.service.batching.decode_pool import DecodePool
+from isoserve.service.batching.errors import InferenceFailed, QueueFull, Unavailable
 from isoserve.service.batching.job import Job
-from isoserve.service.errors import Problem
 from isoserve.service.inference.images import ImageLimits, InvalidImage
 from isoserve.service.observability.log_writer import about, in_request
 from isoserve.service.observability.metrics import Metrics
@@ -82,21 +82,22 @@ class MicroBatcher:
         """Queue the jobs, all or none.
 
         Raises:
-            Problem: 429, too many images wait already, or would wait too long.
+            QueueFull: too many images wait already, or would wait too long.
+            Unavailable: the server stops.
         """
         large = [job for job in jobs if job.large]
         small = [job for job in jobs if not job.large] if large else jobs
         try:
             with self._lock:
                 if self._stopping:
-                    raise Problem(503, "stopping", "the server is stopping", retry_after=1)
+                    raise Unavailable("stopping", "the server is stopping", 1)
                 if small:
                     self._admission.admit(self._depth, len(small))
                 if large:
                     self._large.submit(large)
                 self._enqueue(small)
                 woken = [] if self._leave_to_loop() else self._rouse(len(small))
-        except Refused as refusal:
+        except QueueFull as refusal:
             self._metrics.shed.labels(refusal.limit).inc(len(jobs))
             raise
         self._release(woken)
@@ -106,7 +107,7 @@ class MicroBatcher:
         """Whether one image more would be refused now."""
         return bool(self._admission.limit_met(self._depth + self._let_in, 1))
 
-    def refusal(self) -> Refused | None:
+    def refusal(self) -> QueueFull | None:
         """Why one image more would be refused now, if it would be; on the event loop.
 
         A loop that has fallen behind reads many requests before it runs any: those let in
@@ -207,8 +208,8 @@ class MicroBatcher:
             return False
         except Exception:  # the lane's thread must not end
             log.exception("an image could not be decoded")
-            problem = Problem(500, "inference_failed", "the image could not be decoded")
-            self._loop.call_soon_threadsafe(_settle, [(job, problem)])
+            failure = InferenceFailed("the image could not be decoded")
+            self._loop.call_soon_threadsafe(_settle, [(job, failure)])
             return False
         job.timing.decode_seconds = perf_counter() - started
         return True

@@ -39,7 +39,7 @@ class WorkLane:
         """What ``work`` returns, from one of the threads; called on the event loop.
 
         Raises:
-            Refused: 429, too much waits already, or would wait too long.
+            QueueFull: too much waits already, or would wait too long.
         """
         self._admission.admit(self._waiting, 1)
         self._waiting += 1

@@ -2,7 +2,7 @@
 
 Most requests post one small image to ``/v1/predict``. Running the application for one costs a
 task, a timer, and several coroutines, which is more than all that has to be done for it. What is
-unusual in any respect goes the long way; both ways ask :class:`PredictRoutes` the same questions.
+unusual in any respect goes the long way; both ways ask :class:`Predictor` the same questions.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ import asyncio
 from time import perf_counter
 from typing import Any, Protocol
 
+from isoserve.service.batching.body_budget import SMALL_BYTES
+from isoserve.service.batching.errors import PredictionError
 from isoserve.service.batching.job import Job, ResponseBuilder
+from isoserve.service.batching.predictor import Predictor, build_json
 from isoserve.service.errors import Problem
-from isoserve.service.http.body import SMALL_BYTES
 from isoserve.service.http.middleware import failure
+from isoserve.service.http.problems import problem_of
+from isoserve.service.http.query import read_query
 from isoserve.service.http.request_head import RequestHead
 from isoserve.service.http.responses import body_headers, problem_headers
-from isoserve.service.http.routes.predict import PREDICT, PredictRoutes, problem_of
+from isoserve.service.http.routes.predict import PREDICT
 from isoserve.service.inference.images import InvalidImage
 from isoserve.service.observability.request_id import CLIENT_GONE, request_id_of
 from isoserve.service.observability.request_observer import RequestObserver
@@ -40,12 +44,16 @@ class FastPath:
     """Finds the requests that may take it, and answers them.
 
     Args:
+        alpha: the operator's.
         most_bytes: of a body.
     """
 
-    def __init__(self, predict: PredictRoutes, observer: RequestObserver, most_bytes: int) -> None:
-        self.predict = predict
+    def __init__(
+        self, predictor: Predictor, observer: RequestObserver, alpha: float, most_bytes: int
+    ) -> None:
+        self.predictor = predictor
         self.observer = observer
+        self.alpha = alpha
         self._most_bytes = min(most_bytes, SMALL_BYTES)
 
     def begin(self, head: RequestHead, connection: Connection) -> FastPathExchange | None:
@@ -95,19 +103,18 @@ class FastPathExchange:
 
     def run(self) -> None:
         """Queue the image, now that the body is whole, or refuse it."""
-        predict, record, body = self._way.predict, self._record, self.body
+        predictor, record, body = self._way.predictor, self._record, self.body
         try:
-            query, served = predict.ask(self._target[len(_WITH_QUERY) :], record)
-            if (refusal := predict.refusal()) is not None:
+            query = read_query(self._target[len(_WITH_QUERY) :], self._way.alpha)
+            served = predictor.resolve(query, record)
+            if (refusal := predictor.refusal()) is not None:
                 self.set_result(refusal)
                 return
-            large = predict.check(body)
-            job = _FastPathJob(
-                self, served, predict.build_response(query, served, record.id), large
-            )
+            large = predictor.check(body)
+            job = _FastPathJob(self, served, build_json(query, served, record.id), large)
             record.set_images((job.timing,))
-            predict.submit((job,))
-        except (InvalidImage, Problem) as error:
+            predictor.submit((job,))
+        except (InvalidImage, PredictionError, Problem) as error:
             self.set_result(error)
         except Exception:
             self.set_result(failure(record.id))
@@ -115,7 +122,7 @@ class FastPathExchange:
     def set_result(self, answer: Any) -> None:
         """Write the answer, or the problem in its place."""
         record, status = self._record, 200
-        if isinstance(answer, InvalidImage):
+        if isinstance(answer, (InvalidImage, PredictionError)):
             answer = problem_of(answer)
         if isinstance(answer, Problem):
             problem, status, record.reason = answer, answer.status, answer.reason

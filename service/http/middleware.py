@@ -13,8 +13,9 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isoserve.service.auth import Guard
+from isoserve.service.batching.body_budget import BodyBudget, BodyHold
 from isoserve.service.errors import CONTENT_TYPE, Problem
-from isoserve.service.http.body import BodyBudget, BodyHold, linger
+from isoserve.service.http.body import linger
 from isoserve.service.http.disconnect import ClientGone
 from isoserve.service.http.responses import JSON, body_headers
 from isoserve.service.inference_protocol.errors import CONTENT_TYPE as PROTOCOL_CONTENT_TYPE

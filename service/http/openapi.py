@@ -8,8 +8,8 @@ from pydantic.json_schema import models_json_schema
 
 from isoserve.models.image_files.header import FORMATS
 from isoserve.service.errors import CONTENT_TYPE
+from isoserve.service.http.query import DEFAULT_TOP_K
 from isoserve.service.http.routes.predict import (
-    DEFAULT_TOP_K,
     FILE_FIELD,
     FILES_FIELD,
     PREDICT,

@@ -5,17 +5,16 @@ Messages come as bytes: nothing is made of one before its token was checked and 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from starlette.types import Message
 
 from isoserve.models.card import INPUT_NAME
+from isoserve.service.batching.body_budget import BodyHold
+from isoserve.service.batching.job import gather_results
 from isoserve.service.errors import Problem
-from isoserve.service.http.body import BodyHold
 from isoserve.service.inference.model import Pixels
 from isoserve.service.inference_protocol.answers import as_binary, output_values, shape_of
 from isoserve.service.inference_protocol.compression import WINDOW_BITS, inflate
@@ -108,6 +107,7 @@ class GrpcCalls:
 
         Raises:
             Problem: the call is refused.
+            PredictionError: the queue is full, the server stops, or the network failed.
         """
         if name == INFER:
             answer = await self._infer(message, record, hold)
@@ -153,7 +153,9 @@ class GrpcCalls:
         else:
             asked = read()
         served = asked.served
-        rows = await self._inference.run(Asked(served, record, _never), asked.images, asked.large)
+        rows = await self._inference.run(
+            Asked(served, record, gather_results), asked.images, asked.large
+        )
         answer = MESSAGES["ModelInferResponse"](
             model_name=served.model.name,
             model_version=str(served.model.version),
@@ -229,12 +231,6 @@ def parse(name: str, message: bytes) -> Any:
         return MESSAGES[f"{name}Request"].FromString(message)
     except DecodeError as error:
         raise Problem(400, "bad_request", f"the message is not a protobuf {name}Request") from error
-
-
-async def _never() -> Message:
-    """No message comes: gRPC cancels the call itself when its client leaves."""
-    await asyncio.Event().wait()
-    raise AssertionError
 
 
 def _parameters(given: Any) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from starlette.types import Receive
-
+from isoserve.service.batching.errors import PredictionError
 from isoserve.service.batching.job import AwaitedJob
+from isoserve.service.batching.predictor import Predictor
 from isoserve.service.batching.work_lane import WorkLanes
 from isoserve.service.errors import Problem
-from isoserve.service.http.disconnect import gather_until_disconnect
-from isoserve.service.http.routes.predict import PredictRoutes
 from isoserve.service.inference.images import InvalidImage
 from isoserve.service.inference.model import Outputs, Pixels
 from isoserve.service.inference_protocol.answers import Row
@@ -25,22 +24,22 @@ from isoserve.service.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which version is asked, in which request; ``receive`` tells when its client has gone."""
+    """Which version is asked, in which request, and how its transport waits for the results."""
 
     served: ServingModel
     record: RequestRecord
-    receive: Receive
+    wait: Callable[[Sequence[AwaitedJob]], Awaitable[list[Any]]]
 
 
 class Inference:
     """Goes through the same queue and the same slots as ``/v1/predict``."""
 
     def __init__(
-        self, settings: Settings, repository: Repository, predict: PredictRoutes, lanes: WorkLanes
+        self, settings: Settings, repository: Repository, predictor: Predictor, lanes: WorkLanes
     ) -> None:
         self.repository = repository
         self.limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
-        self._predict = predict
+        self._predictor = predictor
         self.lanes = lanes
         self.alpha = settings.alpha
         self._management = settings.management
@@ -74,17 +73,17 @@ class Inference:
         """Each image's row, in order.
 
         Raises:
-            Problem: an image is refused, or the queue is full.
-            ClientGone: the connection closed first.
+            Problem: an image is refused.
+            PredictionError: the queue is full, the server stops, or the network failed.
         """
         jobs = [
             AwaitedJob(asked.served, image, _row, slow)
             for image, slow in zip(images, large, strict=True)
         ]
         asked.record.set_images([job.timing for job in jobs])
-        self._predict.submit(jobs)
+        self._predictor.submit(jobs)
         try:
-            answers = await gather_until_disconnect(jobs, asked.receive)
+            answers = await asked.wait(jobs)
         except asyncio.CancelledError:
             for job in jobs:
                 job.future.cancel()
@@ -92,7 +91,7 @@ class Inference:
         for place, answer in enumerate(answers):
             if isinstance(answer, InvalidImage):
                 raise _of_image(place, answer)
-            if isinstance(answer, Problem):
+            if isinstance(answer, PredictionError):
                 raise answer.copy()
         return answers
 
@@ -141,7 +140,7 @@ class Inference:
 
     def _check(self, place: int, image: bytes) -> bool:
         try:
-            return self._predict.check(image)
+            return self._predictor.check(image)
         except InvalidImage as error:
             raise _of_image(place, error) from error
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from isoserve.service.batching.body_budget import BodyHold
+from isoserve.service.batching.errors import PredictionError
 from isoserve.service.errors import Problem
-from isoserve.service.http.body import BodyHold, BodyLimits, read_body
+from isoserve.service.http.body import BodyLimits, read_body
+from isoserve.service.http.disconnect import gather_until_disconnect
 from isoserve.service.http.middleware import send_body, send_problem
+from isoserve.service.http.problems import problem_of
 from isoserve.service.inference.verdicts import as_json
 from isoserve.service.inference_protocol.answers import write_answer
 from isoserve.service.inference_protocol.compression import decompress
@@ -105,6 +110,9 @@ class InferenceProtocol:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             answer = await self._answer(scope, receive)
+        except PredictionError as error:
+            await send_problem(problem_of(error), scope, send)
+            return
         except Problem as problem:
             await send_problem(problem, scope, send, receive)
             return
@@ -177,7 +185,7 @@ class InferenceProtocol:
         else:
             request, large = read()
         record.alpha = request.alpha
-        asked = Asked(served, record, call.receive)
+        asked = Asked(served, record, partial(gather_until_disconnect, receive=call.receive))
         rows = await self._inference.run(asked, request.images, large)
         text, json_bytes = write_answer(served.model, request, rows)
         if json_bytes is None:

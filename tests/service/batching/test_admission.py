@@ -12,8 +12,8 @@ from isoserve.service.batching.admission import (
     SHORT_QUEUE,
     Admission,
     QueueLimits,
-    Refused,
 )
+from isoserve.service.batching.errors import QueueFull
 
 LIMITS = QueueLimits(images=1_000, seconds=0.5, max_batch=32)
 SERVERS = 2
@@ -43,16 +43,14 @@ def door(seconds_an_image: float = 0.01) -> Admission:
 def limit_met(made: Admission, waiting: int, images: int = 1) -> str:
     try:
         made.admit(waiting, images)
-    except Refused as refusal:
+    except QueueFull as refusal:
         return refusal.limit
     return ""
 
 
-def test_a_refusal_is_a_429_that_says_when_to_come_back() -> None:
-    refusal = Refused("seconds", "the wait would be about 2.4 s", 2.4)
-    assert refusal.status == 429
-    assert refusal.headers["retry-after"] == "3"
-    assert Refused("overload", "too much", 0.1).headers["retry-after"] == "1"
+def test_a_refusal_says_when_to_come_back() -> None:
+    assert QueueFull("seconds", "the wait would be about 2.4 s", 2.4).retry_after == 3
+    assert QueueFull("overload", "too much", 0.1).retry_after == 1
 
 
 def test_the_expected_wait_is_images_times_cost_over_servers(clock: Clock) -> None:  # noqa: ARG001

@@ -15,9 +15,9 @@ from tiny_model import TinyModel, write_tiny_model
 
 from isoserve.service.batching import batch_runner as batch
 from isoserve.service.batching.admission import QueueLimits
+from isoserve.service.batching.errors import InferenceFailed, QueueFull, Unavailable
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.micro_batcher import MicroBatcher
-from isoserve.service.errors import Problem
 from isoserve.service.inference.images import ImageLimits, InvalidImage
 from isoserve.service.inference.model import Model, Outputs, Pixels
 from isoserve.service.observability.metrics import Metrics
@@ -216,10 +216,10 @@ def test_more_images_than_the_limit_are_turned_away_at_once_all_or_none(
         await first_batch_is_running(served)
         waiting = [job(served) for _ in range(3)]
         batcher.submit(waiting)
-        with pytest.raises(Problem) as caught:
+        with pytest.raises(QueueFull) as caught:
             batcher.submit([job(served), job(served)])
-        assert caught.value.status == 429
-        assert int(caught.value.headers["retry-after"]) >= 1
+        assert caught.value.retry_after is not None
+        assert caught.value.retry_after >= 1
         last = job(served)
         batcher.submit([last])
         gated(served).gate.set()
@@ -240,8 +240,8 @@ def test_an_image_that_waited_too_long_is_turned_away_and_not_computed(
         gated(served).gate.set()
         assert await running.future == 0
         refusal = await late.future
-        assert isinstance(refusal, Problem)
-        assert refusal.status == 429
+        assert isinstance(refusal, QueueFull)
+        assert refusal.limit == "late"
 
     run(scenario)
     assert gated(served).batches == [1]
@@ -318,8 +318,7 @@ def test_a_failing_network_answers_500_and_the_slot_goes_on(
             patch.setattr(gated(served), "run", fail)
             batcher.submit([broken])
             failure = await broken.future
-        assert isinstance(failure, Problem)
-        assert failure.status == 500
+        assert isinstance(failure, InferenceFailed)
         assert "secret" not in failure.detail
         well = job(served)
         batcher.submit([well])
@@ -335,9 +334,8 @@ def test_closing_finishes_what_waits_and_then_takes_no_more(served: ServingModel
         gated(served).gate.set()
         await asyncio.to_thread(batcher.close)
         await asyncio.gather(*(j.future for j in jobs))
-        with pytest.raises(Problem) as caught:
+        with pytest.raises(Unavailable, match="stopping"):
             batcher.submit([job(served)])
-        assert caught.value.status == 503
 
     run(scenario)
 
@@ -384,5 +382,5 @@ def test_an_unforeseen_error_ends_no_thread_of_the_large_images(
         return answers
 
     failed, answer = run(scenario)
-    assert failed.status == 500
+    assert isinstance(failed, InferenceFailed)
     assert answer == 2

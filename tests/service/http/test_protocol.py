@@ -18,7 +18,7 @@ from running_server import RunningServer, StartServer
 from tiny_model import write_tiny_model
 from uvicorn.server import ServerState
 
-from isoserve.service.batching.admission import Refused
+from isoserve.service.errors import Problem
 from isoserve.service.http.hooks import ConnectionLimits
 from isoserve.service.http.protocol import MOST_PIPELINED, guarded
 
@@ -216,8 +216,8 @@ class _FullDoor:
 
     def fast_path(self, head: object, connection: object) -> None: ...
 
-    def refusal(self, head: object) -> tuple[Refused, str]:  # noqa: ARG002
-        return Refused("images", "everything is full"), "an-id"
+    def refusal(self, head: object) -> tuple[Problem, str]:  # noqa: ARG002
+        return Problem(429, "queue_full", "everything is full", retry_after=1), "an-id"
 
 
 async def _silent(scope: Any, receive: Any, send: Any) -> None: ...
