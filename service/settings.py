@@ -38,7 +38,8 @@ class Settings(BaseSettings):
     )
     repository: Path = Field(
         Path("model_repository"),
-        description="Folder of NAME/VERSION/model.onnx, or one model.onnx to serve by itself.",
+        description="Folder of NAME/VERSION/model.onnx, or one model.onnx to serve by itself. "
+        "Where none is named and the default is not there, the models that come with the program.",
     )
     default_model: str = Field(
         "",

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+import isoserve
 from isoserve.commands.options import build, options_of
 from isoserve.models.errors import InputError
 from isoserve.service.auth import Tokens
@@ -24,6 +25,9 @@ from isoserve.service.supervisor import serve_with_workers
 
 log = logging.getLogger("isoserve")
 
+PACKAGED_REPOSITORY = Path(isoserve.__file__).with_name("model_repository")
+"""The default models, which the wheel carries."""
+
 
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
@@ -31,7 +35,9 @@ log = logging.getLogger("isoserve")
 def serve(model: Path | None, **options: Any) -> None:
     """Serve a model repository over HTTP.
 
-    MODEL is a repository folder or a single model.onnx; short for --repository MODEL.
+    MODEL is a repository folder or a single model.onnx; short for --repository MODEL. With
+    neither it is the folder model_repository, or where there is none the models that come with
+    the program.
 
     \b
     Example:
@@ -42,7 +48,7 @@ def serve(model: Path | None, **options: Any) -> None:
         if "repository" in given:
             raise InputError(f"both MODEL ({model}) and --repository were given; give one")
         given["repository"] = model
-    settings = build(Settings, given, ENV_PREFIX)
+    settings = _or_own_models(build(Settings, given, ENV_PREFIX))
     providers_of(settings.device)
     _check_repository(settings)
     for tokens in (settings.token_file, settings.review_token_file):
@@ -59,6 +65,15 @@ def serve(model: Path | None, **options: Any) -> None:
         serve_until_stopped(settings, listener, log_writer)
     else:
         serve_with_workers(settings, listener)
+
+
+def _or_own_models(settings: Settings) -> Settings:
+    """With the package's repository, where none was named and the default is not there."""
+    if "repository" in settings.model_fields_set or settings.repository.exists():
+        return settings
+    if not PACKAGED_REPOSITORY.is_dir():
+        return settings
+    return settings.model_copy(update={"repository": PACKAGED_REPOSITORY})
 
 
 def _say_where(settings: Settings, listener: socket.socket) -> None:
