@@ -28,6 +28,7 @@ lint: $(VENV)/.test
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/mypy
+	$(bin)/lint-imports --no-cache
 
 # Containers, rules, dashboards, manifests, each by the tool that reads it; a part of the tests, which
 # skip what has no tool. `make check-deploy STRICT=--strict` fails instead.
