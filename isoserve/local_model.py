@@ -38,10 +38,10 @@ from isoserve.service.inference.images import (
     decode,
     decode_image,
 )
+from isoserve.service.inference.judgement import FAILED, Judged, judge
 from isoserve.service.inference.model import (
     Model,
     ModelRefused,
-    Outputs,
     Pixels,
     load_model,
     read_model_bytes,
@@ -184,23 +184,31 @@ class LocalModel:
         asked = asked or VerdictRequest("", self._alpha, 1)
         found = [image if isinstance(image, Problem) else self._pixels(image) for image in images]
         pixels = [entry for entry in found if not isinstance(entry, Problem)]
-        verdicts: Iterator[Verdict] = iter(())
+        verdicts: Iterator[Result] = iter(())
         if pixels:
             batch = np.stack(pixels)
             verdicts = self._verdicts(self._run(batch), asked, batch if explain else None)
         return [entry if isinstance(entry, Problem) else next(verdicts) for entry in found]
 
-    def _run(self, batch: Pixels) -> Outputs:
+    def _run(self, batch: Pixels) -> Judged:
         slot = self._free.get()
         try:
-            return self._model.run(slot, batch)
+            return judge(self._model, slot, batch)
         finally:
             self._free.put(slot)
 
     def _verdicts(
-        self, outputs: Outputs, asked: VerdictRequest, pixels: Pixels | None
-    ) -> Iterator[Verdict]:
-        for row in range(len(outputs.predicted)):
+        self, judged: Judged, asked: VerdictRequest, pixels: Pixels | None
+    ) -> Iterator[Result]:
+        outputs, rows, faults = judged
+        if pixels is not None:
+            pixels = pixels[rows]
+        place = {image: row for row, image in enumerate(rows)}
+        for image in range(len(rows) + len(faults)):
+            if outputs is None or image in faults:
+                yield Problem(500, FAILED, f"no verdict: {faults[image]}", "")
+                continue
+            row = place[image]
             document = verdict(self._model, asked, outputs, row)
             if pixels is not None:
                 document["explanation"] = explanation(outputs, row, pixels)

@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from isoserve.models.card import InputSpec
+from isoserve.models.text import pluralize
 from isoserve.service.batching.admission import Admission
 from isoserve.service.batching.errors import InferenceFailed, QueueFull
 from isoserve.service.batching.job import Job
 from isoserve.service.inference.images import ImageLimits, InvalidImage, decode
+from isoserve.service.inference.judgement import judge
 from isoserve.service.inference.model import Outputs, Pixels
 from isoserve.service.observability.log_writer import about, in_request
 from isoserve.service.observability.metrics import Metrics
@@ -70,9 +72,8 @@ class BatchRunner:
         except Exception:
             ids = [job.timing.request_id for job in batch]
             log.exception("a batch of %d failed", len(batch), extra=about(*ids))
-            error = InferenceFailed("the network failed on this image")
             done = {id(job) for job, _ in settled}
-            settled += [(job, error) for job in batch if id(job) not in done]
+            settled += [(job, _failed()) for job in batch if id(job) not in done]
         self._admission.served(len(batch), perf_counter() - started)
         return settled
 
@@ -110,6 +111,9 @@ class BatchRunner:
                 pixels[len(ready)] = self.pixels(job.source, spec)
             except InvalidImage as error:
                 settled.append((job, self.refused(error)))
+            except Exception:  # as of the network's failures: the others are answered
+                log.exception("an image could not be decoded", extra=about(timing.request_id))
+                settled.append((job, _failed()))
             else:
                 ready.append(job)
             now = perf_counter()
@@ -127,13 +131,19 @@ class BatchRunner:
         settled: list[JobResult],
     ) -> None:
         started = perf_counter()
-        outputs = ready[0].served.model.run(slot, pixels)
+        outputs, rows, faults = judge(ready[0].served.model, slot, pixels)
         seconds = perf_counter() - started
+        for job in ready:
+            job.timing.run_at, job.timing.inference_seconds = started, seconds
+        if faults:
+            settled += [(ready[row], _failed()) for row in faults]
+            _log_faults({ready[row].timing.request_id: fault for row, fault in faults.items()})
+            ready, pixels = [ready[row] for row in rows], pixels[rows]
+        if outputs is None:
+            return
         for row, job in enumerate(ready):
-            timing = job.timing
-            timing.run_at, timing.inference_seconds = started, seconds
-            timing.outcome = (outputs, row)
-            settled.append((job, job.build_response(outputs, row, pixels)))
+            job.timing.outcome = (outputs, row)
+            settled.append((job, _response(job, outputs, row, pixels)))
         metrics = self._metrics
         metrics.inference_duration.observe(seconds)
         metrics.batch_size.observe(len(ready))
@@ -142,3 +152,20 @@ class BatchRunner:
         ready[0].served.series.count(outputs, [job.timing.request_id for job in ready])
         for observer in self._observers:
             observer.observe(ready, pixels, outputs)
+
+
+def _response(job: Job, outputs: Outputs, row: int, pixels: Pixels) -> Any:
+    try:
+        return job.build_response(outputs, row, pixels)
+    except Exception:  # whatever one image brings about, the others are answered
+        log.exception("an answer could not be made", extra=about(job.timing.request_id))
+        return _failed()
+
+
+def _failed() -> InferenceFailed:
+    return InferenceFailed("the network failed on this image")
+
+
+def _log_faults(faults: dict[str, str]) -> None:
+    fault = next(iter(faults.values()))
+    log.error("no verdict on %s: %s", pluralize(len(faults), "image"), fault, extra=about(*faults))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Self
 
+from isoserve.service.inference.judgement import FAILED
+
 
 class PredictionError(Exception):
     """An image is not answered.
@@ -54,4 +56,4 @@ class InferenceFailed(PredictionError):
     """The network or a decoder failed on the image."""
 
     def __init__(self, detail: str) -> None:
-        super().__init__("inference_failed", detail)
+        super().__init__(FAILED, detail)

@@ -17,6 +17,7 @@ import numpy as np
 
 from isoserve.service.batching.job import Job
 from isoserve.service.inference.images import ImageLimits, decode
+from isoserve.service.inference.judgement import judge
 from isoserve.service.inference.model import Model, Outputs, Pixels
 from isoserve.service.repository.shadow import Rejected, Shadow, ShadowCounts
 
@@ -148,10 +149,15 @@ class ShadowRunner:
     def _compare(self, shadow: Shadow, batch: Sequence[_Waiting]) -> None:
         model = shadow.model
         pixels = np.stack([self._pixels(each, model) for each in batch])
-        outputs = model.run(0, pixels)
-        for each, index, rejected in zip(
-            batch, outputs.predicted, self._rejected(outputs), strict=True
+        outputs, rows, faults = judge(model, 0, pixels)
+        if faults:
+            shadow.counts.fail(len(faults), next(iter(faults.values())))
+        if outputs is None:
+            return
+        for row, index, rejected in zip(
+            rows, outputs.predicted, self._rejected(outputs), strict=True
         ):
+            each = batch[row]
             comparison = shadow.counts.beside(each.live_version)
             comparison.count(each.label == model.labels[index], _who(each.rejected, rejected))
 

@@ -21,12 +21,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from isoserve.service.inference.execution_providers import Device, check_in_use, providers_of
+from isoserve.service.inference.judgement import faults, first_line
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 NO_FOLDER = "/nonexistent/isoserve-refuses-external-data"
-SUM_TOLERANCE = 1e-3
 
 
 class ModelRefused(InputError):
@@ -188,7 +188,7 @@ def _session(data: bytes, device: Device) -> ort.InferenceSession:
     try:
         session = ort.InferenceSession(data, options, providers=providers)
     except Exception as error:  # ONNX Runtime's own exceptions have no common public base
-        raise ModelRefused("not_onnx", f"ONNX Runtime refuses it: {_first_line(error)}") from error
+        raise ModelRefused("not_onnx", f"ONNX Runtime refuses it: {first_line(error)}") from error
     try:
         check_in_use(device, session)
     except InputError as error:
@@ -214,7 +214,7 @@ def _warm_up(model: Model, slot: int, max_batch: int) -> None:
             outputs = model.run(slot, images)
         except Exception as error:  # as above
             raise ModelRefused(
-                "warm_up", f"it fails on {pluralize(len(images), 'image')}: {_first_line(error)}"
+                "warm_up", f"it fails on {pluralize(len(images), 'image')}: {first_line(error)}"
             ) from error
         _check_answer(outputs, len(images), len(model.labels))
 
@@ -225,19 +225,5 @@ def _check_answer(outputs: Outputs, n: int, classes: int) -> None:
         want = (n, classes) if name in ("probabilities", "distances") else (n,)
         if shape != want:
             raise ModelRefused("warm_up", f"'{name}' came out as {shape}, expected {want}")
-        if not np.isfinite(getattr(outputs, name)).all():
-            raise ModelRefused("warm_up", f"'{name}' is not finite on random pixels")
-    off = float(np.abs(outputs.probabilities.sum(axis=1) - 1).max())
-    if off > SUM_TOLERANCE or outputs.probabilities.min() < 0:
-        raise ModelRefused("warm_up", f"'probabilities' do not add up to 1 (off by {off:.3g})")
-    for name in ("p_value", "class_p_value"):
-        values = getattr(outputs, name)
-        if values.min() <= 0 or values.max() > 1:
-            raise ModelRefused(
-                "warm_up", f"'{name}' leaves (0, 1]: {values.min():.3g} .. {values.max():.3g}"
-            )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    if found := faults(outputs):
+        raise ModelRefused("warm_up", f"on random pixels {next(iter(found.values()))}")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoserve.service.batching.errors import PredictionError
+from isoserve.service.batching.errors import InferenceFailed, PredictionError
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.predictor import Predictor
 from isoserve.service.batching.work_lane import WorkLanes
@@ -92,7 +92,7 @@ class Inference:
             if isinstance(answer, InvalidImage):
                 raise _of_image(place, answer)
             if isinstance(answer, PredictionError):
-                raise answer.copy()
+                raise _of_row(place, answer)
         return answers
 
     def check_management(self, parameters: Sequence[str]) -> None:
@@ -161,3 +161,10 @@ def _row(outputs: Outputs, row: int, pixels: Pixels) -> Row:  # noqa: ARG001
 
 def _of_image(place: int, error: InvalidImage) -> Problem:
     return Problem(error.status, error.reason, f"image {place}: {error.detail}")
+
+
+def _of_row(place: int, error: PredictionError) -> PredictionError:
+    """The error to raise: where the network failed, it names the image."""
+    if isinstance(error, InferenceFailed):
+        return InferenceFailed(f"image {place}: {error.detail}")
+    return error.copy()

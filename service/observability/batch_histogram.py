@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -16,8 +17,11 @@ class BatchHistogram(Histogram):
     """
 
     def observe_all(self, values: Sequence[float]) -> None:
-        """Observe each value; one that is no number counts as the lowest."""
-        self._sum.inc(sum(values))
+        """Observe each value; one that is no number counts as the lowest, and in no sum."""
+        total = sum(values)
+        if math.isnan(total):  # it would be the sum for ever
+            total = sum(value for value in values if math.isfinite(value))
+        self._sum.inc(total)
         counts: dict[int, int] = {}
         for value in values:
             bucket = bisect_left(self._upper_bounds, value)

@@ -78,11 +78,15 @@ class ShadowCounts:
             self.dropped[reason] += 1
         self._dropped[reason].inc()
 
-    def fail(self, images: int) -> None:
-        """Count images that it failed on, and log the first; in an exception's handler."""
+    def fail(self, images: int, fault: str = "") -> None:
+        """Count images that it failed on, and log the first; without ``fault``, in an exception's
+        handler."""
         if not self.failed:
-            which = (self.model, self.version)
-            log.exception("shadow %s version %d fails; from now on that is only counted", *which)
+            log.error(
+                "shadow %s version %d fails%s; from now on that is only counted",
+                *(self.model, self.version, f" ({fault})" if fault else ""),
+                exc_info=not fault,
+            )
         self.failed += images
         self._failures.inc(images)
 

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from isoserve.service.batching.body_budget import SMALL_BYTES
-from isoserve.service.batching.errors import PredictionError
+from isoserve.service.batching.errors import InferenceFailed, PredictionError
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.predictor import Predictor, Query, build_document, build_json
 from isoserve.service.batching.work_lane import WorkLanes
@@ -136,8 +136,10 @@ class PredictRoutes:
         waiting = [*jobs.values()]
         self._predictor.submit(waiting)
         answers = await gather_until_disconnect(waiting, receive)
+        all_failed = all(isinstance(answer, InferenceFailed) for answer in answers)
         for place, answer in zip(jobs, answers, strict=True):
-            if isinstance(answer, InvalidImage):
+            is_of_image = isinstance(answer, InferenceFailed) and not all_failed
+            if is_of_image or isinstance(answer, InvalidImage):
                 results[place] = problem_of(answer).as_dict(f"{record.id}/{place}")
             elif isinstance(answer, PredictionError):
                 raise answer.copy()

@@ -47,7 +47,8 @@ class HeldModel:
 
 def outputs(n: int) -> Outputs:
     ones = np.ones(n, dtype=np.float32)
-    return Outputs(np.ones((n, 3), dtype=np.float32), ones, ones, ones, ones)
+    equal = np.full((n, 3), 1 / 3, dtype=np.float32)
+    return Outputs(equal, -ones, ones, ones, equal)
 
 
 class Setup:

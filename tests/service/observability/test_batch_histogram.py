@@ -43,6 +43,14 @@ def test_a_value_that_is_no_number_counts_as_the_lowest() -> None:
     assert 'x_bucket{le="+Inf",of="a"} 2.0' in found
 
 
+def test_what_is_no_number_is_in_no_sum() -> None:
+    registry = CollectorRegistry()
+    histogram = BatchHistogram("x", "x", buckets=(0.1, 1.0), registry=registry)
+    for values in ([math.nan], [0.5, math.nan, 0.25], [math.inf, -math.inf], [0.125]):
+        histogram.observe_all(values)
+    assert b"x_sum 0.875" in generate_latest(registry)
+
+
 def test_threads_lose_no_value() -> None:
     registry = CollectorRegistry()
     histogram = BatchHistogram("x", "x", buckets=BOUNDS, registry=registry)
