@@ -8,6 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
+REPOSITORY = (
+    "https://github.com/isoserve/isoserve/blob/main/",
+    "https://raw.githubusercontent.com/isoserve/isoserve/main/",
+)
+"""Where pages that are read outside the repository find its files."""
+
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -25,3 +31,14 @@ def blocks(page: Path, language: str) -> list[str]:
 def links(page: Path) -> list[str]:
     """Targets of the page's links, outside of code."""
     return _LINK.findall(_BLOCK.sub("", page.read_text()))
+
+
+def local_target(page: Path, link: str) -> Path | None:
+    """The file of this checkout that a link leads to; None of a link that leads elsewhere."""
+    target, _, _ = link.partition("#")
+    for place in REPOSITORY:
+        if target.startswith(place):
+            return ROOT / target.removeprefix(place)
+    if not target or "://" in target or target.startswith("mailto:"):
+        return None
+    return page.parent / target

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import runpy
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
-from docs_pages import DOCS, ROOT, blocks, links, pages
+from docs_pages import DOCS, ROOT, blocks, links, local_target, pages
 
 from isoserve.cli import COMMANDS
 from isoserve.commands.options import flag
@@ -118,12 +120,50 @@ def test_the_commands_shown_have_the_options_shown(page: Path) -> None:
         assert given <= options | {"--help"}, f"{name(page)}: isoserve {command}"
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=name)
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("[C-S]*.md"))], ids=name)
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     for link in links(page):
-        target, _, _ = link.partition("#")
-        if target and "://" not in target and not target.startswith("mailto:"):
-            assert (page.parent / target).exists(), f"{name(page)} links to {link}"
+        target = local_target(page, link)
+        assert target is None or target.exists(), f"{name(page)} links to {link}"
+
+
+def test_the_measurements_are_what_the_benchmarks_wrote() -> None:
+    expected = runpy.run_path(str(DOCS / "measurements_page.py"))["measurements_page"]()
+    text = (DOCS / "measurements.md").read_text()
+    assert text == expected, "run: python docs/measurements_page.py"
+    found = json.loads((ROOT / "benchmarks/results/serving_throughput.json").read_text())
+    for network in found["networks"].values():
+        load = network["servers"]["isoserve"]["64"]
+        assert f"| {load['ratio']:.2f} | {load['p99_ms']:.0f} |" in text
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEPENDENCIES = (DOCS / "dependencies.md").read_text()
+
+
+def packages(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=;]", requirement)[0] for requirement in requirements}
+
+
+def listed(heading: str) -> set[str]:
+    table = DEPENDENCIES.split(heading)[1].split("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:] if "|" in line]
+    return {package.strip() for row in rows for package in row.split(",")}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert listed("| package | what it is for |") == packages(PROJECT["dependencies"])
+    assert listed("| `[train]` | what it is for |") == packages(extras["train"])
+
+
+def test_every_package_of_another_extra_has_its_reason() -> None:
+    rows = dict(re.findall(r"^\| `\[(\w+)\]`: ([^|]+) \|", DEPENDENCIES, re.MULTILINE))
+    assert {name: set(row.split(", ")) for name, row in rows.items()} == {
+        name: packages(wanted)
+        for name, wanted in PROJECT["optional-dependencies"].items()
+        if name not in ("train", "dev")
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

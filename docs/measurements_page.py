@@ -1,6 +1,7 @@
-"""Writes the README's measured part out of benchmarks/results: python docs/readme_measurements.py
+"""Writes docs/measurements.md and the README's numbers: python docs/measurements_page.py
 
-No measured number is typed by hand; a test compares README and results.
+No measured number is typed by hand: each is read from the file that its command wrote into
+benchmarks/results; a test compares both pages with them.
 """
 
 from __future__ import annotations
@@ -11,28 +12,63 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGE = Path(__file__).with_name("measurements.md")
 RESULTS = ROOT / "benchmarks" / "results"
+BLOB = "https://github.com/isoserve/isoserve/blob/main"
 
-BEGIN = "<!-- Written by docs/readme_measurements.py from benchmarks/results. -->\n"
-END = "<!-- End of what docs/readme_measurements.py writes. -->\n"
+BEGIN = "<!-- Written by docs/measurements_page.py from benchmarks/results. -->\n"
+END = "<!-- End of what docs/measurements_page.py writes. -->\n"
 
 CONNECTIONS = ("1", "8", "64")
 
+HEAD = f"""\
+# Measurements
+
+<!-- Written by docs/measurements_page.py from benchmarks/results; change it there. -->
+
+Every number below is read from a file that its command wrote; the commands are in
+[benchmarks/]({BLOB}/benchmarks/README.md). Compare ratios within a run, not times of two. How the
+other servers behave apart from speed is on [a page of its own](rivals.md).
+
+"""
+
 
 def readme() -> str:
-    """The README with its measured part written anew."""
+    """The README with its numbers written anew."""
     text = README.read_text()
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    return before + BEGIN + "\n" + measurements() + "\n" + after
+    return before + BEGIN + "\n" + _in_short() + "\n" + after
 
 
-def measurements() -> str:
-    """The measured part's text."""
+def measurements_page() -> str:
+    """The page's text."""
     parts = [
         *(_ood_overhead(), _int8(), _folder(), _observability()),
         *(_soak(), _overload(), _throughput()),
     ]
-    return "\n".join(parts)
+    return HEAD + "\n".join(parts)
+
+
+def _in_short() -> str:
+    overhead = _result("ood_overhead")["rows"]
+    throughput = _result("serving_throughput")["networks"]["cifar10"]["servers"]["isoserve"]
+    soak, overload = _result("serving_soak"), _result("serving_overload")
+    ratios = " and ".join(
+        f"{throughput[connections]['ratio']:.2f} at {connections} connections"
+        for connections in ("8", "64")
+    )
+    costs = " and ".join(
+        f"{_percent(row['ratio'] - 1)} at batch {row['batch_size']}" for row in overhead
+    )
+    return (
+        "- Images a second over HTTP against a bare ONNX Runtime loop on the same cores: "
+        f"{ratios}.\n"
+        f"- Score and p-values against the same network with a plain SoftMax head: {costs}.\n"
+        f"- {soak['offered']:,} mixed, hostile images in {soak['seconds'] / 60:g} minutes: memory "
+        f"{_percent(soak['memory_growth'])}, {soak['lost']} requests without an answer. At "
+        f"{overload['times']:g} times the load it can take, p99 of what is accepted "
+        f"{overload['p99_ratio']:.2f} times that at 0.8 of the capacity.\n"
+    )
 
 
 def _ood_overhead() -> str:
@@ -88,7 +124,7 @@ def _observability() -> str:
         f"off {said}; the worst of four medians, metrics without the log among them, "
         f"{_percent(worst['throughput'] - 1)} ± {100 * worst['throughput_error']:.1f} % (default "
         f"network; {len(found['rounds'])} rounds in turns, with standard errors; "
-        f"`{found['command']}`, [more](benchmarks/results/serving_observability.md))."
+        f"`{found['command']}`, [more]({BLOB}/benchmarks/results/serving_observability.md))."
     )
 
 
@@ -97,7 +133,7 @@ def _soak() -> str:
     return (
         f"- **{found['offered']:,} mixed, hostile images** in {found['seconds'] / 60:g} minutes: "
         f"memory {_percent(found['memory_growth'])} after the warm-up, {found['lost']} requests "
-        f"without an answer ([more](benchmarks/results/serving_soak.md))."
+        f"without an answer ([more]({BLOB}/benchmarks/results/serving_soak.md))."
     )
 
 
@@ -127,8 +163,8 @@ def _throughput() -> str:
         "same minutes; a 32 × 32 JPEG a request, from `wrk` on the same cores; everything of "
         f"Isoserve's on. Medians; {found['processor']}, {found['cores']} cores; {runs}; "
         "`python -m benchmarks.serving.throughput`, "
-        "[ranges and latencies](benchmarks/results/serving_throughput.md). The bare loop in "
-        "batches of 32 bounds what batching can bring.",
+        f"[ranges and latencies]({BLOB}/benchmarks/results/serving_throughput.md). The bare loop "
+        "in batches of 32 bounds what batching can bring.",
         "",
         "| network | server | c = 1 | c = 8 | c = 64 | p99 at 64, ms | memory, MB |",
         "|---|---|---|---|---|---|---|",
@@ -157,4 +193,5 @@ def _result(name: str) -> Any:
 
 
 if __name__ == "__main__":
+    PAGE.write_text(measurements_page())
     README.write_text(readme())
