@@ -12,10 +12,7 @@ import pytest
 pytest.importorskip("importlinter", reason="import-linter is missing: pip install 'isoserve[dev]'")
 
 ROOT = Path(__file__).parent.parent
-LINT = (
-    "import sys; from importlinter.cli import lint_imports;"
-    "sys.exit(lint_imports(no_cache=True))"
-)
+LINT = "import sys; from importlinter.cli import lint_imports;sys.exit(lint_imports(no_cache=True))"
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
