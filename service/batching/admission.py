@@ -19,7 +19,8 @@ COST_SMOOTHING = 0.2
 """Weight of the newest batch in the running mean of seconds an image."""
 
 SHORT_QUEUE = 4
-"""Images a server that may always wait; a batch of about as many is near a network's best rate."""
+"""Images a server that may wait under overload too, if that takes no longer than the limit: a batch
+of about as many is near a network's best rate. One image a server may wait whatever it costs."""
 
 CALM_SECONDS = 1.0
 """The long queue is back after this long without a refusal; the least Retry-After there is."""
@@ -66,10 +67,12 @@ class Admission:
         """The limit that keeps ``images`` from joining the ``waiting`` ones; empty when none."""
         if waiting + images > self._limits.images:
             return "images"
-        if waiting < SHORT_QUEUE * self._servers:
+        if waiting < self._servers:
             return ""
         if waiting * self.seconds_an_image / self._servers > self._limits.seconds:
             return "seconds"
+        if waiting < SHORT_QUEUE * self._servers:
+            return ""
         return "overload" if perf_counter() < self._strict_until else ""
 
     @property

@@ -117,7 +117,7 @@ class BatchRunner:
             else:
                 ready.append(job)
             now = perf_counter()
-            if not job.large:
+            if not job.cost.is_large:
                 timing.decode_at, timing.decode_seconds = before, now - before
             before = now
         in_request.set("")

@@ -1,38 +1,40 @@
-"""A lane of its own for photographs, so that the small images beside them do not wait.
+"""Photographs are decoded here, beside the slots, so that small images do not wait for them.
 
-Decoding a 12-megapixel photograph takes as long as dozens of runs of a small network. In a slot it
-would hold up its whole batch; here a few threads decode such images and hand the pixels on to the
-queue of the network. The lane's backlog is bounded as that queue is.
+Decoding a 12-megapixel photograph takes as long as dozens of runs of a small network, and a file
+of 38 bytes may ask for a second. What costs much more than other images that come is decoded in a
+lane of its own, by threads of a lower priority: it may use every core that nobody else wants.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from isoserve.service.batching.admission import Admission, QueueLimits
+from isoserve.service.batching.admission import QueueLimits
+from isoserve.service.batching.decode_lane import DecodeLane
 
 if TYPE_CHECKING:
     from isoserve.service.batching.job import Job
 
-LARGE_PIXELS = 250_000
-LARGE_BYTES = 256 * 1024
-"""From either on, an image is decoded here: about the work of one run of a small network."""
+EXPENSIVE = 4.0
+"""Times the cheapest image of late: what costs more goes to the lane of lower priority."""
 
+LATE_SECONDS = 1.0
+"""How long an image is one of late."""
 
-def is_large(body: bytes, pixels: int) -> bool:
-    """Whether an encoded image of so many pixels belongs here."""
-    return pixels >= LARGE_PIXELS or len(body) >= LARGE_BYTES
+ORDINARY_MEMORY, EXPENSIVE_MEMORY = 48 * 2**20, 96 * 2**20
+"""The most bytes that decoding holds in each lane, unless one image alone needs more."""
+
+LOWER_PRIORITY = 10
+"""A tenth of the processor's time, where others want all of it."""
 
 
 class DecodePool:
-    """The lane's threads.
+    """Two lanes of threads.
 
     Args:
-        threads: how many decode at a time.
+        threads: how many decode at a time, in each lane.
         limits: what may wait for them.
         decode: turns a job's source into pixels, or answers the job itself and says False.
         forward: takes a decoded job to the network's queue.
@@ -45,52 +47,51 @@ class DecodePool:
         decode: Callable[[Job], bool],
         forward: Callable[[Job], None],
     ) -> None:
-        self._admission = Admission(limits, threads)
-        self._decode = decode
-        self._forward = forward
-        self._lock = threading.Lock()
-        self._waiting = 0
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"large-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        def work(job: Job) -> None:
+            if decode(job):
+                forward(job)
+
+        self._ordinary = DecodeLane("decode", threads, limits, work, memory=ORDINARY_MEMORY)
+        self._expensive = DecodeLane(
+            "decode-large", threads, limits, work, memory=EXPENSIVE_MEMORY, nice=LOWER_PRIORITY
+        )
+        self._cheapest = self._cheapest_before = float("inf")
+        self._turn = 0.0
 
     @property
     def waiting(self) -> int:
         """Images that no thread has taken yet."""
-        return self._waiting
+        return self._ordinary.waiting + self._expensive.waiting
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Queue the jobs, all or none.
+        """Queue the jobs of one request, all or none; one caller at a time.
 
         Raises:
             QueueFull: too many images wait already, or would wait too long.
         """
-        with self._lock:
-            self._admission.admit(self._waiting, len(jobs))
-            self._waiting += len(jobs)
+        bound = EXPENSIVE * self._cheapest_of_late(min(job.cost.seconds for job in jobs))
+        parts: dict[DecodeLane, list[Job]] = {self._ordinary: [], self._expensive: []}
         for job in jobs:
-            self._jobs.put(job)
+            cost = job.cost
+            ordinary = cost.seconds <= bound and cost.memory <= ORDINARY_MEMORY
+            parts[self._ordinary if ordinary else self._expensive].append(job)
+        for lane, part in parts.items():
+            if part:
+                lane.admit(part)
+        for lane, part in parts.items():
+            lane.put(part)
 
     def close(self) -> None:
         """Finish what waits; blocks until all of it has been forwarded or answered."""
-        for _ in self._threads:
-            self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
+        self._ordinary.close()
+        self._expensive.close()
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            with self._lock:
-                self._waiting -= 1
-            if job.cancelled:
-                continue
-            started = perf_counter()
-            if self._decode(job):
-                self._forward(job)
-            with self._lock:
-                self._admission.served(1, perf_counter() - started)
-            del job  # or its model would live until the next large image
+    def _cheapest_of_late(self, cost: float) -> float:
+        now = perf_counter()
+        if now >= self._turn:
+            late = now < self._turn + LATE_SECONDS
+            self._cheapest_before = self._cheapest if late else float("inf")
+            self._cheapest = float("inf")
+            self._turn = now + LATE_SECONDS
+        self._cheapest = min(self._cheapest, cost)
+        return min(self._cheapest, self._cheapest_before)

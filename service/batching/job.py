@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from isoserve.service.batching.image_cost import FREE, ImageCost
 from isoserve.service.inference.model import Outputs, Pixels
 from isoserve.service.observability.image_timing import ImageTiming
 from isoserve.service.repository.versions import ServingModel
@@ -22,22 +23,22 @@ class Job:
         served: the version that answers, held until the answer is made.
         source: the encoded image, or its pixels, uint8 [H, W, 3] at the model's size.
         build_response: makes the answer.
-        large: whether it takes long to decode, and so is not decoded in a slot.
+        cost: of decoding it; one that is large is not decoded in a slot.
     """
 
-    __slots__ = ("build_response", "large", "served", "source", "timing")
+    __slots__ = ("build_response", "cost", "served", "source", "timing")
 
     def __init__(
         self,
         served: ServingModel,
         source: bytes | Pixels,
         build_response: ResponseBuilder,
-        large: bool = False,
+        cost: ImageCost = FREE,
     ) -> None:
         self.served = served
         self.source = source
         self.build_response = build_response
-        self.large = large
+        self.cost = cost
         self.timing = ImageTiming(source)
 
     @property
@@ -63,9 +64,9 @@ class AwaitedJob(Job):
         served: ServingModel,
         source: bytes | Pixels,
         build_response: ResponseBuilder,
-        large: bool = False,
+        cost: ImageCost = FREE,
     ) -> None:
-        super().__init__(served, source, build_response, large)
+        super().__init__(served, source, build_response, cost)
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     @property

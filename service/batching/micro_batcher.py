@@ -75,7 +75,7 @@ class MicroBatcher:
         ]
         for thread in self._threads:
             thread.start()
-        self._large = DecodePool(max(1, slots // 2), limits, self._decode_large, self._forward)
+        self._large = DecodePool(slots, limits, self._decode_large, self._forward)
         metrics.watch_queue(lambda: self._depth + self._large.waiting)
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -85,8 +85,8 @@ class MicroBatcher:
             QueueFull: too many images wait already, or would wait too long.
             Unavailable: the server stops.
         """
-        large = [job for job in jobs if job.large]
-        small = [job for job in jobs if not job.large] if large else jobs
+        large = [job for job in jobs if job.cost.is_large]
+        small = [job for job in jobs if not job.cost.is_large] if large else jobs
         try:
             with self._lock:
                 if self._stopping:

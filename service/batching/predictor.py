@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoserve.service.batching.decode_pool import is_large
+from isoserve.models.card import InputSpec
 from isoserve.service.batching.errors import QueueFull, Unavailable
+from isoserve.service.batching.image_cost import ImageCost, cost_of
 from isoserve.service.batching.job import Job, ResponseBuilder
 from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.inference.explanation import explanation
@@ -58,20 +59,21 @@ class Predictor:
         record.set_target(served.model, query.alpha)
         return served
 
-    def check(self, image: bytes) -> bool:
+    def check(self, image: bytes, spec: InputSpec) -> ImageCost:
         """Refuse, and count, what its first bytes already show to be no image that may be served.
 
         Returns:
-            Whether it takes long to decode.
+            What decoding it for this input costs.
 
         Raises:
             InvalidImage: the reason.
         """
         try:
-            return is_large(image, check_header(image, self._image_limits))
+            header = check_header(image, self._image_limits)
         except InvalidImage as error:
             self._metrics.invalid_images.labels(error.reason).inc()
             raise
+        return cost_of(header, spec)
 
     def refusal(self) -> QueueFull | None:
         """What :meth:`submit` would raise, where more than enough waits already."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from isoserve.service.batching.body_budget import SMALL_BYTES
 from isoserve.service.batching.errors import PredictionError
+from isoserve.service.batching.image_cost import ImageCost
 from isoserve.service.batching.job import Job, ResponseBuilder
 from isoserve.service.batching.predictor import Predictor, build_json
 from isoserve.service.errors import Problem
@@ -110,8 +111,8 @@ class FastPathExchange:
             if (refusal := predictor.refusal()) is not None:
                 self.set_result(refusal)
                 return
-            large = predictor.check(body)
-            job = _FastPathJob(self, served, build_json(query, served, record.id), large)
+            cost = predictor.check(body, served.model.card.input)
+            job = _FastPathJob(self, served, build_json(query, served, record.id), cost)
             record.set_images((job.timing,))
             predictor.submit((job,))
         except (InvalidImage, PredictionError, Problem) as error:
@@ -154,9 +155,9 @@ class _FastPathJob(Job):
         exchange: FastPathExchange,
         served: ServingModel,
         build_response: ResponseBuilder,
-        large: bool,
+        cost: ImageCost,
     ) -> None:
-        super().__init__(served, exchange.body, build_response, large)
+        super().__init__(served, exchange.body, build_response, cost)
         self._exchange = exchange
 
     @property

@@ -84,11 +84,11 @@ class ImageLimits:
     """Bytes, and also pixels, of a run-length coded BMP, which Pillow unpacks in Python."""
 
 
-def check_header(body: bytes, limits: ImageLimits) -> int:
+def check_header(body: bytes, limits: ImageLimits) -> Header:
     """Refuse by size, format and declared dimensions, without decoding anything.
 
     Returns:
-        The pixels the image says it has.
+        What the image says of itself.
 
     Raises:
         InvalidImage: see :class:`Reason`.
@@ -107,7 +107,7 @@ def check_header(body: bytes, limits: ImageLimits) -> int:
     _check_dimensions(header.width, header.height, limits)
     if header.format == "BMP" and bmp.is_run_length_coded(body):
         _check_run_length_coded(len(body), header, limits)
-    return header.width * header.height
+    return header
 
 
 def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint8]:

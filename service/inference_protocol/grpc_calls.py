@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from isoserve.models.card import INPUT_NAME
 from isoserve.service.batching.body_budget import BodyHold
+from isoserve.service.batching.image_cost import ImageCost
 from isoserve.service.batching.job import gather_results
 from isoserve.service.errors import Problem
 from isoserve.service.inference.model import Pixels
@@ -77,7 +78,7 @@ class _Read:
     alpha: float
     wanted: list[str]
     images: list[bytes | Pixels]
-    large: list[bool]
+    costs: list[ImageCost]
 
 
 class GrpcCalls:
@@ -154,7 +155,7 @@ class GrpcCalls:
             asked = read()
         served = asked.served
         rows = await self._inference.run(
-            Asked(served, record, gather_results), asked.images, asked.large
+            Asked(served, record, gather_results), asked.images, asked.costs
         )
         answer = MESSAGES["ModelInferResponse"](
             model_name=served.model.name,
@@ -178,7 +179,9 @@ class GrpcCalls:
         record.set_target(served.model, alpha)
         wanted = _wanted(request)
         images = images_of(_tensor(request, wire), reader.spec, reader.limits.images)
-        return _Read(served, request.id, alpha, wanted, images, inference.check(images))
+        return _Read(
+            served, request.id, alpha, wanted, images, inference.check(images, reader.spec)
+        )
 
     async def _index(self, request: Any) -> Any:
         records = [*self._inference.repository.models.values()]

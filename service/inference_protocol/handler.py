@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isoserve.models.card import InputSpec
 from isoserve.service.batching.errors import InferenceFailed, PredictionError
+from isoserve.service.batching.image_cost import FREE, ImageCost
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.predictor import Predictor
 from isoserve.service.batching.work_lane import WorkLanes
@@ -56,19 +58,19 @@ class Inference:
         """Reads the requests to this version."""
         return RequestReader(served.model.card.input, self.limits, self.alpha)
 
-    def check(self, images: Sequence[bytes | Pixels]) -> list[bool]:
-        """Refuse what is no image; of each, whether it takes long to decode.
+    def check(self, images: Sequence[bytes | Pixels], spec: InputSpec) -> list[ImageCost]:
+        """Refuse what is no image; of each, what decoding it costs.
 
         Raises:
             Problem: names the first image that is refused.
         """
         return [
-            isinstance(image, bytes) and self._check(place, image)
+            self._check(place, image, spec) if isinstance(image, bytes) else FREE
             for place, image in enumerate(images)
         ]
 
     async def run(
-        self, asked: Asked, images: Sequence[bytes | Pixels], large: Sequence[bool]
+        self, asked: Asked, images: Sequence[bytes | Pixels], costs: Sequence[ImageCost]
     ) -> list[Row]:
         """Each image's row, in order.
 
@@ -77,8 +79,8 @@ class Inference:
             PredictionError: the queue is full, the server stops, or the network failed.
         """
         jobs = [
-            AwaitedJob(asked.served, image, _row, slow)
-            for image, slow in zip(images, large, strict=True)
+            AwaitedJob(asked.served, image, _row, cost)
+            for image, cost in zip(images, costs, strict=True)
         ]
         asked.record.set_images([job.timing for job in jobs])
         self._predictor.submit(jobs)
@@ -138,9 +140,9 @@ class Inference:
         number = _number(version)
         await self.lanes.loading.run(lambda: self.repository.unload(name, number))
 
-    def _check(self, place: int, image: bytes) -> bool:
+    def _check(self, place: int, image: bytes, spec: InputSpec) -> ImageCost:
         try:
-            return self._predictor.check(image)
+            return self._predictor.check(image, spec)
         except InvalidImage as error:
             raise _of_image(place, error) from error
 

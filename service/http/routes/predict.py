@@ -7,12 +7,15 @@ even come here: see :mod:`isoserve.service.http.fast_path`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from isoserve.models.card import InputSpec
 from isoserve.service.batching.body_budget import SMALL_BYTES
 from isoserve.service.batching.errors import InferenceFailed, PredictionError
+from isoserve.service.batching.image_cost import ImageCost
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.predictor import Predictor, Query, build_document, build_json
 from isoserve.service.batching.work_lane import WorkLanes
@@ -25,7 +28,7 @@ from isoserve.service.http.problems import problem_of
 from isoserve.service.http.query import read_query
 from isoserve.service.inference.images import InvalidImage
 from isoserve.service.inference.verdicts import as_json
-from isoserve.service.observability.request_record import RequestRecord
+from isoserve.service.observability.request_record import Headers, RequestRecord
 from isoserve.service.repository.versions import ServingModel
 from isoserve.service.settings import Settings
 
@@ -65,8 +68,8 @@ class PredictRoutes:
                     (body,) = await self._lanes.parsing.run(lambda: images_of_form(*form))
                 else:
                     (body,) = images_of_form(*form)
-            large = self._predictor.check(body)
-            job = AwaitedJob(served, body, build_json(query, served, record.id), large)
+            cost = self._predictor.check(body, served.model.card.input)
+            job = AwaitedJob(served, body, build_json(query, served, record.id), cost)
             record.set_images([job.timing])
             self._predictor.submit([job])
             (answer,) = await gather_until_disconnect([job], receive)
@@ -95,7 +98,7 @@ class PredictRoutes:
                 )
             body = await read_body(scope, receive, self._many)
             images = await self._lanes.parsing.run(
-                lambda: images_of_form(body, headers, FILES_FIELD, self._most_images)
+                lambda: self._read_form(body, headers, served.model.card.input)
             )
             results = await self._verdicts(images, served, query, record, receive)
             document = {
@@ -110,9 +113,24 @@ class PredictRoutes:
         except Problem as problem:
             await send_problem(problem, scope, send, receive)
 
+    def _read_form(
+        self, body: bytes, headers: Headers, spec: InputSpec
+    ) -> list[tuple[bytes, ImageCost | InvalidImage]]:
+        """The images of a form, and what each costs or why it is refused; in a thread, since even
+        headers may be made to take long."""
+        images = images_of_form(body, headers, FILES_FIELD, self._most_images)
+        return [(image, self._cost_or_refusal(image, spec)) for image in images]
+
+    def _cost_or_refusal(self, image: bytes, spec: InputSpec) -> ImageCost | InvalidImage:
+        try:
+            return self._predictor.check(image, spec)
+        except InvalidImage as error:
+            # Not the error itself, which holds the frames it passed, and they the image.
+            return InvalidImage(error.reason, error.detail)
+
     async def _verdicts(
         self,
-        images: list[bytes],
+        images: Sequence[tuple[bytes, ImageCost | InvalidImage]],
         served: ServingModel,
         query: Query,
         record: RequestRecord,
@@ -120,15 +138,13 @@ class PredictRoutes:
     ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = [{} for _ in images]
         jobs: dict[int, AwaitedJob] = {}
-        for place, image in enumerate(images):
+        for place, (image, cost) in enumerate(images):
             image_id = f"{record.id}/{place}"
-            try:
-                large = self._predictor.check(image)
-            except InvalidImage as error:
-                results[place] = problem_of(error).as_dict(image_id)
+            if isinstance(cost, InvalidImage):
+                results[place] = problem_of(cost).as_dict(image_id)
             else:
                 document = build_document(query, served, image_id)
-                jobs[place] = AwaitedJob(served, image, document, large)
+                jobs[place] = AwaitedJob(served, image, document, cost)
         timings = {place: job.timing for place, job in jobs.items()}
         record.set_images([timings.get(place) for place in range(len(images))])
         if not jobs:

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from isoserve.service.batching.body_budget import BodyHold
 from isoserve.service.batching.errors import PredictionError
+from isoserve.service.batching.image_cost import ImageCost
 from isoserve.service.errors import Problem
 from isoserve.service.http.body import BodyLimits, read_body
 from isoserve.service.http.disconnect import gather_until_disconnect
@@ -172,21 +173,21 @@ class InferenceProtocol:
         limit = min(self._body.bytes, hold.inflated_limit)
         reader = self._inference.reader(served)
 
-        def read() -> tuple[InferenceRequest, list[bool]]:
+        def read() -> tuple[InferenceRequest, list[ImageCost]]:
             plain = decompress(body, encoding or b"", limit, hold.inflate)
             length = read_header_length(call.header(HEADER_LENGTH), len(plain))
             request = reader.read(plain, length)
-            return request, self._inference.check(request.images)
+            return request, self._inference.check(request.images, reader.spec)
 
         if encoding is not None:
-            request, large = await self._inference.lanes.inflating.run(read)
+            request, costs = await self._inference.lanes.inflating.run(read)
         elif len(body) > INLINE_BYTES:
-            request, large = await self._inference.lanes.parsing.run(read)
+            request, costs = await self._inference.lanes.parsing.run(read)
         else:
-            request, large = read()
+            request, costs = read()
         record.alpha = request.alpha
         asked = Asked(served, record, partial(gather_until_disconnect, receive=call.receive))
-        rows = await self._inference.run(asked, request.images, large)
+        rows = await self._inference.run(asked, request.images, costs)
         text, json_bytes = write_answer(served.model, request, rows)
         if json_bytes is None:
             return Answer(text)

@@ -16,6 +16,7 @@ from tiny_model import TinyModel, write_tiny_model
 from isoserve.service.batching import batch_runner as batch
 from isoserve.service.batching.admission import QueueLimits
 from isoserve.service.batching.errors import InferenceFailed, QueueFull, Unavailable
+from isoserve.service.batching.image_cost import LARGE_SECONDS, ImageCost
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.inference.images import ImageLimits, InvalidImage
@@ -25,6 +26,7 @@ from isoserve.service.repository.repository import Repository
 from isoserve.service.repository.versions import ServingModel
 from isoserve.service.settings import Settings
 
+LARGE = ImageCost(LARGE_SECONDS, 1000)
 IMAGES = ImageLimits(10_000, 1_000)
 RED = np.full((8, 8, 3), (255, 0, 0), dtype=np.uint8)
 
@@ -263,7 +265,7 @@ def test_a_large_image_is_decoded_beside_the_slots_and_holds_up_no_small_one(
         monkeypatch.setattr(batch, "decode", slow)
         gated(served).gate.set()
         photo = job(served, colour(0, 0, 255, size=99) + bytes(2_000))
-        photo.large = True
+        photo.cost = LARGE
         batcher.submit([photo, job(served)])
         assert await asyncio.to_thread(decoding.wait, 20)
         small = [job(served, colour(0, 255, 0)) for _ in range(9)]
@@ -281,7 +283,7 @@ def test_closing_finishes_large_images_too(served: ServingModel) -> None:
         gated(served).gate.set()
         jobs = [job(served, source) for source in (colour(0, 0, 255), b"garbage")]
         for each in jobs:
-            each.large = True
+            each.cost = LARGE
         batcher.submit(jobs)
         await asyncio.to_thread(batcher.close)
         return await asyncio.gather(*(j.future for j in jobs))
@@ -376,7 +378,7 @@ def test_an_unforeseen_error_ends_no_thread_of_the_large_images(
         answers = []
         for source in (b"a mine", colour(0, 0, 255)):
             photo = job(served, source)
-            photo.large = True
+            photo.cost = LARGE
             batcher.submit([photo])
             answers.append(await asyncio.wait_for(photo.future, 20))
         return answers

@@ -1,0 +1,171 @@
+"""Threads that decode images in the order of what they cost, and what may wait for them.
+
+An image's turn comes by a virtual deadline: when it came, and some times what it and the images of
+its request before it cost. So a cheap image passes an expensive one that has not waited long yet,
+the images of one request do not all stand before another's, and nothing waits for ever.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from itertools import count
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from isoserve.models.text import pluralize
+from isoserve.service.batching.admission import CALM_SECONDS, COST_SMOOTHING, QueueLimits
+from isoserve.service.batching.errors import QueueFull
+
+if TYPE_CHECKING:
+    from isoserve.service.batching.job import Job
+
+STRETCH = 4.0
+"""An image may be passed by those that come within so many times its cost."""
+
+SHORT_SHARE = 1 / 3
+"""Of the seconds that images may wait: so long the queue is while more comes than is decoded."""
+
+SLOWEST, FASTEST = 8.0, 1 / 8
+"""How far this machine may be from the one that costs were measured on, with all that it does."""
+
+
+class DecodeLane:
+    """A queue and its threads.
+
+    Args:
+        limits: what may wait; its seconds are those an image may be expected to wait.
+        memory: the most bytes that decoding may hold at a time, unless one image alone needs more.
+        nice: by how much the threads' priority is lower than the process's.
+        work: decodes a job and hands it on; must not raise.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        limits: QueueLimits,
+        work: Callable[[Job], None],
+        *,
+        memory: int,
+        nice: int = 0,
+    ) -> None:
+        self._limits = limits
+        self._work = work
+        self._memory = memory
+        self._nice = nice
+        self._changed = threading.Condition()
+        self._heap: list[tuple[float, int, Job]] = []
+        self._numbers = count()
+        self._running = 0
+        self._running_memory = 0
+        self._pace = 1.0
+        self._strict_until = 0.0
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Images that no thread has taken yet."""
+        return len(self._heap)
+
+    def admit(self, jobs: Sequence[Job]) -> None:
+        """Refuse the jobs where they may not wait; they are not queued yet.
+
+        Raises:
+            QueueFull: 429, too many images wait already, or would wait too long.
+        """
+        with self._changed:
+            wait = self._expected_wait(perf_counter() + STRETCH * jobs[0].cost.seconds)
+            now = perf_counter()
+            limit = ""
+            if len(self._heap) + len(jobs) > self._limits.images:
+                limit = "images"
+            elif wait > self._limits.seconds:
+                limit = "seconds"
+            elif wait > SHORT_SHARE * self._limits.seconds and now < self._strict_until:
+                limit = "overload"
+            if limit:
+                self._strict_until = now + CALM_SECONDS
+                waiting = pluralize(len(self._heap), "image")
+                raise QueueFull(limit, f"{waiting} waiting to be decoded already", wait)
+
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Queue the jobs, which are one request's."""
+        now, ahead = perf_counter(), 0.0
+        with self._changed:
+            for job in jobs:
+                ahead += job.cost.seconds
+                heapq.heappush(self._heap, (now + STRETCH * ahead, next(self._numbers), job))
+            self._changed.notify(len(jobs))
+
+    def close(self) -> None:
+        """Finish what waits; blocks until all of it has been handed on or answered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _expected_wait(self, deadline: float) -> float:
+        """Seconds until an image of this virtual deadline has its turn, with the lock held."""
+        if len(self._heap) < len(self._threads) - self._running:
+            return 0.0  # those that wait are just being taken
+        ahead = sum(job.cost.seconds for due, _, job in self._heap if due <= deadline)
+        return ahead * self._pace / len(self._threads)
+
+    def _serve(self) -> None:
+        if self._nice and sys.platform == "linux":  # where a thread has a priority of its own
+            own = threading.get_native_id()
+            lower = os.getpriority(os.PRIO_PROCESS, own) + self._nice
+            os.setpriority(os.PRIO_PROCESS, own, lower)
+        while self._serve_one():
+            pass
+
+    def _serve_one(self) -> bool:
+        """One job; its own frame, so that an idle thread holds neither a job nor its model."""
+        job = self._take()
+        if job is None:
+            return False
+        cost = job.cost
+        started = perf_counter()
+        try:
+            if not job.cancelled:
+                self._work(job)
+                self._learn(cost.seconds, perf_counter() - started)
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._running_memory -= cost.memory
+                self._changed.notify_all()
+        return True
+
+    def _take(self) -> Job | None:
+        """The next job that there is memory for; None once the lane is closed and empty."""
+        with self._changed:
+            while True:
+                if self._heap and self._fits(self._heap[0][2].cost.memory):
+                    job = heapq.heappop(self._heap)[2]
+                    self._running += 1
+                    self._running_memory += job.cost.memory
+                    return job
+                if self._closed and not self._heap:
+                    return None
+                self._changed.wait()
+
+    def _fits(self, memory: int) -> bool:
+        return not self._running or self._running_memory + memory <= self._memory
+
+    def _learn(self, expected: float, taken: float) -> None:
+        """How this machine's seconds compare with those costs are told in."""
+        ratio = min(max(taken / expected, FASTEST), SLOWEST)
+        with self._changed:
+            self._pace += COST_SMOOTHING * (ratio - self._pace)

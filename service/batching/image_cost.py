@@ -1,0 +1,34 @@
+"""What decoding an image is expected to take, told from its header."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from isoserve.models.card import InputSpec
+from isoserve.models.image_files.cost import decode_cost, decode_memory
+from isoserve.models.image_files.header import Header
+
+LARGE_SECONDS = 0.002
+"""An image of this cost or more is not decoded in a slot: it is about the work of one run of a
+small network."""
+
+
+class ImageCost(NamedTuple):
+    """Seconds of a core, as :mod:`isoserve.models.image_files.cost` tells them, and bytes."""
+
+    seconds: float
+    memory: int
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is decoded by threads of its own."""
+        return self.seconds >= LARGE_SECONDS
+
+
+FREE = ImageCost(0.0, 0)
+"""Of pixels, which need no decoding."""
+
+
+def cost_of(header: Header, spec: InputSpec) -> ImageCost:
+    """What it takes to bring an image file with this header to this input."""
+    return ImageCost(decode_cost(header, spec), decode_memory(header, spec))

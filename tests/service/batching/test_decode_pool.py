@@ -1,0 +1,144 @@
+"""In which order large images are decoded, how many at a time, and which are refused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+
+from isoserve.service.batching import decode_pool
+from isoserve.service.batching.admission import QueueLimits
+from isoserve.service.batching.decode_pool import DecodePool
+from isoserve.service.batching.errors import QueueFull
+from isoserve.service.batching.image_cost import ImageCost
+from isoserve.service.batching.job import Job
+
+LIMITS = QueueLimits(images=100, seconds=0.3, max_batch=32)
+PHOTO = ImageCost(0.01, 2**20)
+BOMB = ImageCost(0.9, 160 * 2**20)
+
+
+class Picture:
+    """What the pool asks of a job."""
+
+    def __init__(self, name: str, cost: ImageCost) -> None:
+        self.name, self.cost, self.cancelled = name, cost, False
+
+
+class Decoder:
+    """Decodes when it may, and remembers what it began."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.done: list[str] = []
+        self.forwarded: list[Job] = []
+        self.may_go_on = threading.Event()
+
+    def decode(self, job: Job) -> bool:
+        name = cast("Any", job).name
+        self.begun.append(name)
+        assert self.may_go_on.wait(20)
+        self.done.append(name)
+        return False
+
+
+@pytest.fixture(name="decoder")
+def _decoder() -> Decoder:
+    return Decoder()
+
+
+@pytest.fixture(name="pool")
+def _pool(decoder: Decoder) -> Iterator[DecodePool]:
+    pool = DecodePool(2, LIMITS, decoder.decode, decoder.forwarded.append)
+    yield pool
+    decoder.may_go_on.set()
+    pool.close()
+
+
+def submit(pool: DecodePool, *pictures: Picture) -> None:
+    pool.submit(cast("list[Job]", pictures))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def refused(pool: DecodePool, cost: ImageCost) -> bool:
+    try:
+        submit(pool, Picture("one more", cost))
+    except QueueFull:
+        return True
+    return False
+
+
+def test_bombs_take_no_thread_of_photographs(pool: DecodePool, decoder: Decoder) -> None:
+    submit(pool, Picture("photo 0", PHOTO))
+    for number in range(2):
+        submit(pool, Picture(f"bomb {number}", BOMB))
+    submit(pool, Picture("photo 1", PHOTO))
+    wait_until(lambda: {"photo 0", "photo 1"} <= {*decoder.begun})
+    assert refused(pool, BOMB)  # 0.9 s of them wait already: there is memory for one at a time
+    assert not refused(pool, PHOTO)
+
+
+def test_bombs_are_decoded_one_at_a_time_for_want_of_memory(
+    pool: DecodePool, decoder: Decoder
+) -> None:
+    submit(pool, Picture("first", BOMB))
+    wait_until(lambda: len(decoder.begun) == 1)
+    submit(pool, Picture("second", BOMB))
+    time.sleep(0.1)
+    assert decoder.begun == ["first"]
+    decoder.may_go_on.set()
+    wait_until(lambda: decoder.done == ["first", "second"])
+
+
+def test_photographs_of_one_size_use_every_thread(pool: DecodePool, decoder: Decoder) -> None:
+    cost = ImageCost(0.07, 20 * 2**20)
+    for number in range(2):
+        submit(pool, Picture(f"{number}", cost))
+    wait_until(lambda: len(decoder.begun) == 2)
+
+
+def test_the_cheaper_is_decoded_first_and_a_batch_leaves_room_for_others(
+    pool: DecodePool, decoder: Decoder
+) -> None:
+    submit(pool, *(Picture(f"running {number}", PHOTO) for number in range(2)))
+    wait_until(lambda: len(decoder.begun) == 2)
+    dear = ImageCost(3 * PHOTO.seconds, PHOTO.memory)
+    submit(pool, *(Picture(f"batch {number}", PHOTO) for number in range(20)))
+    submit(pool, Picture("dear", dear))
+    submit(pool, Picture("cheap", PHOTO))
+    decoder.may_go_on.set()
+    wait_until(lambda: len(decoder.done) == 24)
+    order = decoder.begun.index
+    assert order("batch 0") < order("cheap") < order("batch 8")
+    assert order("dear") < order("batch 15")
+
+
+def test_what_waits_is_bounded_in_seconds_not_in_images(pool: DecodePool) -> None:
+    costs = ImageCost(0.07, 2**20)
+    admitted = sum(not refused(pool, costs) for _ in range(50))
+    # Two run, and 0.3 s of two threads wait.
+    assert 8 <= admitted <= 13
+
+
+def test_after_a_second_without_cheap_images_nothing_counts_as_expensive(
+    pool: DecodePool, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(decode_pool, "perf_counter", lambda: now)
+    submit(pool, Picture("photo", PHOTO))
+    now += 2.5
+    large = ImageCost(0.08, 2**20)
+    submit(pool, Picture("large 0", large))
+    wait_until(lambda: len(decoder.begun) == 2)
+    submit(pool, Picture("large 1", large))  # waits behind both: it is not given a lane of its own
+    time.sleep(0.05)
+    assert decoder.begun == ["photo", "large 0"]
