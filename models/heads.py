@@ -44,13 +44,15 @@ class Head(nn.Module):
     def logits(self, features: Tensor) -> Logits:
         raise NotImplementedError
 
-    def loss(self, logits: Logits, targets: Tensor) -> Tensor:
+    def loss(self, logits: Logits, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean -log softmax(cold logits)[target], in nats; targets int64 [N].
+
+        ``label_smoothing`` in [0, 1) is the share of a target that is spread over all classes.
 
         The fused form: finite at any gap between logits, where -log(softmax(z)) is infinite from
         a gap of 104 and its gradient NaN from 88.7.
         """
-        return F.cross_entropy(logits.cold_logits, targets)
+        return F.cross_entropy(logits.cold_logits, targets, label_smoothing=label_smoothing)
 
 
 class SoftMaxHead(Head):

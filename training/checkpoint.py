@@ -38,6 +38,8 @@ class Checkpoint:
     optimizer: dict[str, Any]
     loss_scale: dict[str, Any] = field(default_factory=dict)
     """State of 16-mixed's gradient scaler, empty in other precisions."""
+    averaged: dict[str, Tensor] = field(default_factory=dict)
+    """The weights' moving average, which is what is served; empty where the recipe has none."""
 
     @property
     def epoch(self) -> int:
@@ -53,7 +55,7 @@ class Checkpoint:
         """The network with this checkpoint's weights, in evaluation mode."""
         recipe = self.parsed_recipe()
         classifier = recipe.fresh_classifier(len(self.classes))
-        classifier.load_state_dict(self.weights)
+        classifier.load_state_dict(self.averaged or self.weights)
         return classifier.eval()
 
     def save(self, folder: Path) -> None:

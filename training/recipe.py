@@ -18,7 +18,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Literal["paper"] = Field(
+    recipe: Literal["paper", "fast"] = Field(
         "paper", description="How to train; each recipe has defaults of its own for what follows."
     )
     network: str = Field(
@@ -50,6 +50,44 @@ class Recipe(BaseModel):
         "zeros",
         description="Of the prototypes of isomax and isomax2: zeros as in their papers, or normal "
         "with standard deviation 1, as those of isomax+ always.",
+    )
+    optimizer: Literal["sgd", "muon"] = Field(
+        "sgd",
+        description="sgd: with Nesterov momentum; muon: that, but convolutions take steps of "
+        "orthogonalised momentum.",
+    )
+    filter_learning_rate: float = Field(
+        0.12, gt=0, description="Of muon's convolutions, at its peak."
+    )
+    augmentation: Literal["crop", "translate"] = Field(
+        "crop",
+        description="crop: padded random crop and random mirroring, as in the papers; translate: "
+        "small shifts with reflected borders, mirrored in every second epoch.",
+    )
+    cutout: int = Field(
+        0, ge=0, description="Side of the square cut out of each training image; 0: none."
+    )
+    pixmix: float = Field(
+        0.0, ge=0, le=1, description="Share of each batch that is mixed with pictures of fractals."
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of the target spread over all classes."
+    )
+    normalise_distances: bool = Field(
+        False, description="Train on distances divided by their mean over the classes."
+    )
+    averaging: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay per step of the weights' moving average, which is what is exported; "
+        "0: no average.",
+    )
+    teacher: str | None = Field(
+        None, description="Run folder of a trained network whose class probabilities are learned."
+    )
+    teacher_weight: float = Field(
+        0.7, ge=0, le=1, description="Of the teacher's probabilities, against the labels."
     )
     acet_steps: int = Field(
         0,

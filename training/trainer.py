@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from isoserve.models.backbones.whitened import WhitenedResNet
 from isoserve.models.card import InputSpec
 from isoserve.models.classifier import Classifier
 from isoserve.models.errors import InputError
-from isoserve.models.heads import IsoMax2Head
 from isoserve.models.text import printable
-from isoserve.training.augment import crop_and_flip
 from isoserve.training.baselines.acet import (
     largest_log_probability,
     most_confident,
@@ -38,10 +38,13 @@ from isoserve.training.batches import (
     normalise,
 )
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
-from isoserve.training.data import LabelledImages, split
+from isoserve.training.data import LabelledImages, evenly_spread, split
+from isoserve.training.objective import Objective
+from isoserve.training.optimizers import make_optimizer
 from isoserve.training.progress import Progress
 from isoserve.training.recipe import Recipe
 from isoserve.training.running_means import RunningMeans
+from isoserve.training.training_views import TrainingViews
 
 
 def fit(
@@ -66,6 +69,8 @@ def fit(
     training, held_out = split(images, recipe)
     torch.manual_seed(recipe.seed)
     classifier = recipe.starting_classifier(len(images.classes))
+    if recipe.optimizer == "muon" and isinstance(classifier.backbone, WhitenedResNet):
+        classifier.backbone.whiten(_sample(training, checkpoint))
     classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(classifier, recipe)
     if checkpoint.epoch:
@@ -76,49 +81,40 @@ def fit(
     if checkpoint.epoch:
         # After the weights have moved: momenta are loaded to where the weights then are.
         optimizer.load_state_dict(checkpoint.optimizer)
+    average = _average(classifier, recipe, checkpoint)
     precision = fabric.strategy.precision
     if checkpoint.loss_scale:
         precision.load_state_dict(checkpoint.loss_scale)
-    epoch_of = _Epoch(fabric, recipe, classifier, model, fabric_optimizer, checkpoint)
+    epoch_of = _Epoch(
+        fabric,
+        recipe,
+        classifier,
+        model,
+        fabric_optimizer,
+        checkpoint,
+        average,
+        TrainingViews(recipe, len(training), checkpoint),
+        Objective(fabric, recipe, classifier.head, checkpoint),
+    )
     resident = ResidentImages(fabric, training)
     with Progress(recipe, len(training), enabled=fabric.is_global_zero) as progress:
         progress.resume(checkpoint.epoch)
         for epoch in range(checkpoint.epoch, recipe.epochs):
             row = epoch_of.train(resident, epoch, progress)
-            row |= evaluate_split(fabric, model, held_out, checkpoint)
+            row |= evaluate_split(fabric, average or model, held_out, checkpoint)
             checkpoint = replace(
                 checkpoint,
                 history=[*checkpoint.history, row],
                 weights=classifier.state_dict(),
                 optimizer=optimizer.state_dict(),
                 loss_scale=precision.state_dict(),
+                averaged=average.module.state_dict() if average else {},
             )
             if fabric.is_global_zero:
                 checkpoint.save(output)
             progress.end_epoch(epoch, row)
             fabric.barrier()
     return checkpoint
-
-
-def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; IsoMax2's scales and tilts in a group of their own.
-
-    By default undecayed and at a tenth of the rate: [IsoMax2] table 3. Prototypes and batch
-    normalisation are decayed like everything else.
-    """
-    own = []
-    if isinstance(classifier.head, IsoMax2Head):
-        own = [classifier.head.scales, classifier.head.tilts]
-    rest = [p for p in classifier.parameters() if all(p is not other for other in own)]
-    groups: list[dict[str, Any]] = [
-        {"params": rest, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
-    ]
-    if own:
-        rate = recipe.learning_rate * recipe.scale_learning_rate
-        groups.append({"params": own, "lr": rate, "weight_decay": recipe.scale_weight_decay})
-    for group in groups:
-        group["initial_lr"] = group["lr"]
-    return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
 
 
 @torch.no_grad()
@@ -132,25 +128,25 @@ def evaluate_split(
     for start in range(0, len(images), 256):
         indices = np.arange(start, min(start + 256, len(images)))
         pixels, targets = resident.batch(indices)
-        logits = model(normalise(pixels, checkpoint))
+        with fabric.autocast():
+            logits = model(normalise(pixels, checkpoint))
         tally.add(torch.nn.functional.cross_entropy(logits.cold_logits, targets), logits, targets)
     return {f"held_out_{key}": value for key, value in tally.means().items()}
 
 
+@dataclass
 class _Epoch:
     """One pass over the training images."""
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        recipe: Recipe,
-        classifier: Classifier,
-        model: nn.Module,
-        optimizer: Any,
-        checkpoint: Checkpoint,
-    ) -> None:
-        self.fabric, self.recipe, self.classifier = fabric, recipe, classifier
-        self.model, self.optimizer, self.checkpoint = model, optimizer, checkpoint
+    fabric: Fabric
+    recipe: Recipe
+    classifier: Classifier
+    model: nn.Module
+    optimizer: Any
+    checkpoint: Checkpoint
+    average: AveragedModel | None
+    views: TrainingViews
+    objective: Objective
 
     def train(self, images: ResidentImages, epoch: int, progress: Progress) -> dict[str, float]:
         recipe, fabric = self.recipe, self.fabric
@@ -163,21 +159,24 @@ class _Epoch:
             generator = torch.Generator().manual_seed(mixed_seed(recipe.seed, epoch, step))
             mine = slice(fabric.global_rank, None, fabric.world_size)
             pixels, targets = images.batch(indices)
-            pixels = crop_and_flip(pixels, generator, recipe.flip)[mine]
-            targets = targets[mine]
+            pixels = self.views.pixels(pixels, indices, epoch, generator)
+            inputs = self.views.inputs(pixels, generator)[mine]
+            pixels, targets = pixels[mine], targets[mine]
             if recipe.acet_steps:
                 generator.manual_seed(mixed_seed(recipe.seed, epoch, step, 1 + fabric.global_rank))
                 noise = self._confident_noise(pixels, generator)
-                both = torch.cat([normalise(pixels, self.checkpoint), noise])
+                both = torch.cat([inputs, noise])
                 logits, on_noise = split_logits(self.model(both), len(targets))
                 penalty = largest_log_probability(on_noise.cold_logits).mean()
-                loss = self.classifier.head.loss(logits, targets) + penalty
+                loss = self.objective.loss(logits, targets, pixels) + penalty
             else:
-                logits = self.model(normalise(pixels, self.checkpoint))
-                loss = self.classifier.head.loss(logits, targets)
+                logits = self.model(inputs)
+                loss = self.objective.loss(logits, targets, pixels)
             fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
+            if self.average is not None:
+                self.average.update_parameters(self.classifier)
             tally.add(loss.detach(), logits, targets)
             progress.advance(len(indices))
         means = tally.means()
@@ -206,6 +205,26 @@ class _Epoch:
         factor = self.recipe.learning_rate_factor(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+
+
+def _sample(images: LabelledImages, checkpoint: Checkpoint) -> Tensor:
+    """Images enough for the covariance of small patches, normalised."""
+    chosen = images.pixels[evenly_spread(len(images), 5000)]
+    return normalise(torch.from_numpy(chosen).permute(0, 3, 1, 2), checkpoint)
+
+
+def _average(
+    classifier: Classifier, recipe: Recipe, checkpoint: Checkpoint
+) -> AveragedModel | None:
+    """The weights' moving average, of batch normalisation's statistics too."""
+    if not recipe.averaging:
+        return None
+    averaging = get_ema_multi_avg_fn(recipe.averaging)  # type: ignore[no-untyped-call]
+    average = AveragedModel(classifier, multi_avg_fn=averaging, use_buffers=True)
+    if checkpoint.averaged:
+        average.module.load_state_dict(checkpoint.averaged)
+        average.n_averaged.fill_(1)  # or the next update would begin anew
+    return average
 
 
 def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:

@@ -19,6 +19,7 @@ from isoserve.models.backbones.resnet import ResNet, ResNet9
 from isoserve.models.backbones.state_dict import load_weights
 from isoserve.models.backbones.timm_networks import PREFIX, timm_backbone
 from isoserve.models.backbones.torchvision_networks import torchvision_backbone, torchvision_names
+from isoserve.models.backbones.whitened import WhitenedResNet
 
 __all__ = ["SMALL", "Backbone", "Preprocessing", "build_backbone"]
 
@@ -26,6 +27,7 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "resnet9_32": ResNet9,
     "resnet9_wide_32": lambda: ResNet9(width=64),
     "resnet9_narrow_32": lambda: ResNet9(width=32),
+    "whitened_resnet_32": WhitenedResNet,
     "resnet18_32": lambda: ResNet((2, 2, 2, 2)),
     "resnet20_32": lambda: ResNet((3, 3, 3), width=16),
     "resnet34_32": lambda: ResNet((3, 4, 6, 3)),

@@ -12,8 +12,9 @@ from lightning_fabric import Fabric
 from isoserve.training.baselines.frozen_network import TrainedNetwork
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.data import LabelledImages
+from isoserve.training.optimizers import make_optimizer
 from isoserve.training.recipe import Recipe
-from isoserve.training.trainer import fit, make_optimizer
+from isoserve.training.trainer import fit
 
 RNG = np.random.default_rng(8)
 

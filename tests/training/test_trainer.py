@@ -22,8 +22,9 @@ from isoserve.models.errors import InputError
 from isoserve.training.batches import channel_statistics
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
 from isoserve.training.data import LabelledImages, split
+from isoserve.training.optimizers import make_optimizer
 from isoserve.training.recipe import Recipe
-from isoserve.training.trainer import fit, make_optimizer
+from isoserve.training.trainer import fit
 
 
 def _command(folder: Path, recipe: Recipe, output: Path) -> list[str]:

@@ -14,10 +14,11 @@ from lightning_fabric import Fabric
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.data import LabelledImages
 from isoserve.training.recipe import Recipe
+from isoserve.training.recipes.fast import FAST
 from isoserve.training.recipes.paper import PAPER
 from isoserve.training.recipes.way import Way
 
-WAYS: dict[str, Way] = {"paper": PAPER}
+WAYS: dict[str, Way] = {"paper": PAPER, "fast": FAST}
 
 
 def fit(
