@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY = 1
 # The tests train tiny networks, which several threads only slow down.
 test check-deploy: export OMP_NUM_THREADS = 1
 
-.PHONY: serve test lint check-deploy constraints clean
+.PHONY: serve test lint test-lowest test-newest docs check-deploy constraints clean
 
 serve: $(VENV)/.serve
 	@echo
@@ -30,6 +30,17 @@ lint: $(VENV)/.test
 	$(bin)/mypy
 	$(bin)/lint-imports --no-cache
 
+# The core of the tests with the lowest and with the newest versions that pyproject.toml allows.
+test-lowest:
+	PYTHON=$(PYTHON) .ci/test_range lowest-direct
+
+test-newest:
+	PYTHON=$(PYTHON) .ci/test_range highest
+
+# The site of docs/, into site/; a broken link is an error.
+docs: $(VENV)/.test
+	$(bin)/mkdocs build --strict
+
 # Containers, rules, dashboards, manifests, each by the tool that reads it; a part of the tests, which
 # skip what has no tool. `make check-deploy STRICT=--strict` fails instead.
 check-deploy: $(VENV)/.test
@@ -39,7 +50,7 @@ check-deploy: $(VENV)/.test
 # torch comes first and pinned: left to the resolver, it may bring gigabytes of CUDA libraries.
 $(VENV)/.test: $(VENV)/.serve
 	$(pip) torch
-	$(pip) --editable '.[train,dev]'
+	$(pip) --editable '.[train,dev,docs]'
 	@touch $@
 
 $(VENV)/.serve: pyproject.toml constraints.txt
@@ -52,4 +63,4 @@ constraints: $(VENV)/.test
 	$(bin)/python -m pip freeze --exclude-editable --exclude setuptools | sed 's/+cpu$$//' > constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-* build dist site *.egg-info
