@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import ImageFileError, TruncatedImageError
-from isoserve.models.image_files import gif, jpeg, webp
+from isoserve.models.high_depth import gray_of_16_bits, load_colour
+from isoserve.models.image_files import gif, heif, jpeg, webp
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 from isoserve.models.image_files.header import read_header
 from isoserve.models.image_files.png import read_png
@@ -37,11 +39,17 @@ _TURNS = {
 }
 """EXIF orientation -> what brings the image upright."""
 
+_TURNED_FORMATS = ("TIFF", "AVIF", "HEIF")
+"""Pillow turns these itself, all but an AVIF by the time that they are opened; of a HEIF it also
+cuts off what was only there to fill the last block."""
+
 _DECODER_ERRORS = (
     EOFError,
     LookupError,
     OSError,
+    RuntimeError,
     SyntaxError,
+    UserWarning,
     ValueError,
     struct.error,
     Image.DecompressionBombError,
@@ -49,6 +57,10 @@ _DECODER_ERRORS = (
 """What Pillow is known to raise on broken image data."""
 
 _Size = tuple[int, int]
+
+heif.register()
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # how many images at once is the server's to say
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 def decode_pixels(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
@@ -108,10 +120,14 @@ def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
     elif header.format == "GIF":
         body = gif.read_first_frame(body)
     with Image.open(io.BytesIO(body), formats=(header.format,)) as image:
-        if image.size != size:
+        if header.format in _TURNED_FORMATS:
+            orientation = _orientation(image) if header.format == "AVIF" else UPRIGHT
+            if sorted(image.size) > sorted(size):
+                raise ImageFileError(f"the {header.format}'s headers disagree on its size")
+            size = image.size
+        elif image.size != size:
             raise ImageFileError(f"the {header.format}'s headers disagree on its size")
-        image.load()
-        return _fit(image, size, orientation, spec)
+        return _fit(load_colour(body, image), size, orientation, spec)
 
 
 def _jpeg_pixels(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
@@ -171,20 +187,7 @@ def _centre(size: _Size, wanted: _Size, share: float) -> tuple[float, float, flo
 def _to_rgb_or_rgba(image: Image.Image) -> Image.Image:
     """Bring any Pillow mode to RGB, or to RGBA where it has transparency."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _high_depth_to_rgb_or_rgba(image)
+        return gray_of_16_bits(image)
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
         return image if image.mode == "RGBA" else image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _high_depth_to_rgb_or_rgba(image: Image.Image) -> Image.Image:
-    # Pillow clips 16-bit gray at 255 in convert("RGB"); of 16-bit colour it shows the high byte.
-    values = np.asarray(image)
-    if values.dtype != np.uint16:
-        values = np.clip(values, 0, 65535).astype(np.uint16)
-    gray = Image.fromarray((values >> 8).astype(np.uint8))
-    transparent = image.info.get("transparency")
-    if transparent is None:
-        return gray.convert("RGB")
-    alpha = Image.fromarray(np.where(values == transparent, np.uint8(0), np.uint8(255)))
-    return Image.merge("RGBA", (gray, gray, gray, alpha))

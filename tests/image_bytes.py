@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+import isoserve.models.preprocessing  # noqa: F401 - teaches Pillow HEIF
+
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 

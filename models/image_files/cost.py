@@ -20,6 +20,10 @@ FIXED_SECONDS = 50e-6
 """Of any image: opening it, and one resize to a small input."""
 
 
+BYTES_A_PIXEL = 8
+"""As decoded, and as RGB or RGBA."""
+
+
 class _Rate(NamedTuple):
     """Nanoseconds."""
 
@@ -34,6 +38,9 @@ _RATES = {
     ("GIF", ""): _Rate(11.0, 10.0),
     ("BMP", ""): _Rate(7.0, 0.3),
     ("BMP", "run-length"): _Rate(20.0, 650.0),
+    ("TIFF", ""): _Rate(12.0, 6.0),
+    ("AVIF", ""): _Rate(12.0, 100.0),
+    ("HEIF", ""): _Rate(15.0, 200.0),
 }
 
 _JPEG_RATES = {
@@ -74,6 +81,6 @@ def decode_memory(header: Header, spec: InputSpec | None = None) -> int:
     """
     pixels = header.width * header.height
     if header.format != "JPEG":
-        return 8 * pixels  # as decoded, and as RGB or RGBA
+        return BYTES_A_PIXEL * pixels
     made = pixels if spec is None else pixels // reduction_of(header, spec) ** 2
     return 2 * header.coefficients + 7 * made

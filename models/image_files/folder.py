@@ -7,7 +7,20 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-SUFFIXES = (".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
+from isoserve.models.image_files.header import FORMATS
+
+_SUFFIXES_OF: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg"),
+    "PNG": (".apng", ".png"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
+}
+
+SUFFIXES = tuple(sorted(suffix for name in FORMATS for suffix in _SUFFIXES_OF[name]))
 """Endings, in lower case, under which a file in a folder is taken for an image."""
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
-from isoserve.models.errors import ImageFileError, ImageFormatError
-from isoserve.models.image_files import bmp, gif, jpeg, png, webp
+from isoserve.models.errors import ImageFileError, ImageFormatError, InputError
+from isoserve.models.image_files import bmp, foreign, gif, heif, isobmff, jpeg, png, tiff, webp
 
-Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP"]
+Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"]
 
-FORMATS: tuple[Format, ...] = get_args(Format)
+FORMATS: tuple[Format, ...] = tuple(
+    name for name in get_args(Format) if name != "HEIF" or heif.IS_INSTALLED
+)
 """The formats that are read, by training and serving alike."""
 
 
@@ -46,21 +48,42 @@ def format_of(head: bytes) -> Format | None:
         return "WEBP"
     if head.startswith(gif.MAGIC):
         return "GIF"
-    return "BMP" if head.startswith(bmp.MAGIC) else None
+    if head.startswith(tiff.MAGIC):
+        return "TIFF"
+    return "BMP" if head.startswith(bmp.MAGIC) else isobmff.kind_of(head)
+
+
+def formats_of(text: str) -> tuple[Format, ...]:
+    """Formats by their names with commas between them, in any case.
+
+    Raises:
+        InputError: one that is not read, or none.
+    """
+    names = [name.strip().upper() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in FORMATS:
+            missing = name == "HEIF"
+            raise InputError(
+                f"{name!r} is not a format that is read"
+                + ('; install "isoserve[heif]"' if missing else f"; known are {', '.join(FORMATS)}")
+            )
+    if not names:
+        raise InputError(f"no format is named; known are {', '.join(FORMATS)}")
+    return tuple(name for name in FORMATS if name in names)
 
 
 def read_header(body: bytes) -> Header:
     """Read format and size; allocates and decodes nothing.
 
     Raises:
-        ImageFormatError: the first bytes are of none of :data:`FORMATS`.
+        ImageFormatError: the first bytes are of none of :data:`FORMATS`; says what they are.
         ImageFileError: no size, or one of zero.
     """
     kind = format_of(body)
     if kind is None:
-        raise ImageFormatError(
-            f"the first bytes ({body[:8].hex(' ')}) are of no {', '.join(FORMATS)} image"
-        )
+        raise ImageFormatError(foreign.describe(body))
+    if kind not in FORMATS:
+        raise ImageFormatError(foreign.HEIF_MISSING)
     header = _READ[kind](body)
     if header.width == 0 or header.height == 0:
         raise ImageFileError(f"the {header.format} is {header.width} x {header.height} pixels")
@@ -91,10 +114,26 @@ def _bmp(body: bytes) -> Header:
     return Header("BMP", *size, len(body), coding)
 
 
+def _tiff(body: bytes) -> Header:
+    page = tiff.read_tiff(body)
+    return Header("TIFF", page.width, page.height, len(body))
+
+
+def _avif(body: bytes) -> Header:
+    return Header("AVIF", *isobmff.read_size(body), len(body))
+
+
+def _heif(body: bytes) -> Header:
+    return Header("HEIF", *isobmff.read_size(body), len(body))
+
+
 _READ: dict[Format, Callable[[bytes], Header]] = {
     "JPEG": _jpeg,
     "PNG": _png,
     "WEBP": _webp,
     "GIF": _gif,
     "BMP": _bmp,
+    "TIFF": _tiff,
+    "AVIF": _avif,
+    "HEIF": _heif,
 }

@@ -124,7 +124,7 @@ class FastPathExchange:
         """Write the answer, or the problem in its place."""
         record, status = self._record, 200
         if isinstance(answer, (InvalidImage, PredictionError)):
-            answer = problem_of(answer)
+            answer = problem_of(answer, record.headers)
         if isinstance(answer, Problem):
             problem, status, record.reason = answer, answer.status, answer.reason
             answer = problem.body(record.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:  # the package defines it for type checkers alone
 
 MOST_OTHER_PARTS = 16
 """Fields besides the images that are passed over before the form is refused."""
+
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+"""What it has to say of a form is answered to its client; the log is not for clients to write."""
+
+
+def is_urlencoded(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether the body says it is a form of text, as ``curl -d`` does of a file."""
+    return _content_type(headers)[:33].lower() == b"application/x-www-form-urlencoded"
 
 
 def is_multipart(headers: Sequence[tuple[bytes, bytes]]) -> bool:
@@ -93,7 +103,12 @@ class _Parts:
         if self._chunks is None:
             self._others += 1
             if self._others > MOST_OTHER_PARTS:
-                raise _malformed()
+                raise Problem(
+                    400,
+                    "too_many_fields",
+                    f"the form has more than {MOST_OTHER_PARTS} parts besides "
+                    f"'{self._field.decode()}'; leave out those that are not images",
+                )
         elif len(self.images) == self._most:
             most = pluralize(self._most, "image")
             raise Problem(413, "too_many_images", f"at most {most} a request")

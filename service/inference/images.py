@@ -17,11 +17,22 @@ from PIL import Image
 
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedImageError
-from isoserve.models.image_files import bmp, jpeg
+from isoserve.models.image_files import jpeg
+from isoserve.models.image_files.cost import BYTES_A_PIXEL, decode_cost, decode_memory
 from isoserve.models.image_files.header import FORMATS, Header, read_header
 from isoserve.models.preprocessing import decode_pixels, to_pixels
 
 logger = logging.getLogger("isoserve.images")
+
+
+_SMALL_INPUT = InputSpec(height=32, width=32)
+"""The header is checked as if for it, before it is known which model will be asked."""
+
+_SURELY_SMALL_BYTES = 4096
+"""No JPEG up to here, of the codings in use, has pixels enough to be looked at twice."""
+
+_HEIF_SHARE = 125
+"""Per cent of ``max_pixels``: telephones take HEIC photographs of 24.5 megapixels."""
 
 
 class Reason(StrEnum):
@@ -75,13 +86,19 @@ class ImageLimits:
     """Decoded. At 4 bytes a pixel and two copies, 160 MB for a moment."""
     max_side: int = 16_384
     """Of width and height, in pixels."""
-    max_bytes: int = 12 << 20
-    """Encoded; telephones' photographs have 2 to 8 MB. An arithmetic-coded JPEG, the slowest
-    kind of file, takes about 0.1 s of a core a megabyte."""
+    max_bytes: int = 20 << 20
+    """Encoded; telephones' photographs have 2 to 8 MB, those of 48 megapixels up to 20."""
     max_jpeg_scans: int = 32
     """A progressive JPEG has some ten; each costs a pass over all its pixels."""
     max_bmp_rle: int = 1 << 20
     """Bytes, and also pixels, of a run-length coded BMP, which Pillow unpacks in Python."""
+    max_jpeg_pixels: int = 1 << 26
+    """Of a JPEG, which is decoded at a fraction of its size: 0.6 ns of a core a pixel, where a PNG
+    takes 12. What is left of it then is bounded by ``max_pixels``."""
+    max_decode_seconds: float = 2.0
+    """Of a core, by :func:`isoserve.models.image_files.cost.decode_cost`."""
+    formats: tuple[str, ...] = FORMATS
+    """That are accepted."""
 
 
 def check_header(body: bytes, limits: ImageLimits) -> Header:
@@ -94,7 +111,9 @@ def check_header(body: bytes, limits: ImageLimits) -> Header:
         InvalidImage: see :class:`Reason`.
     """
     if not body:
-        raise InvalidImage(Reason.EMPTY, f"no image: send the bytes of a {_or(FORMATS)} file")
+        raise InvalidImage(
+            Reason.EMPTY, f"no image: send the bytes of a {_or(limits.formats)} file"
+        )
     if len(body) > limits.max_bytes:
         raise InvalidImage(
             Reason.TOO_MANY_BYTES,
@@ -103,10 +122,13 @@ def check_header(body: bytes, limits: ImageLimits) -> Header:
     try:
         header = read_header(body)
     except ImageFileError as error:
-        raise _refusal(error) from error
-    _check_dimensions(header.width, header.height, limits)
-    if header.format == "BMP" and bmp.is_run_length_coded(body):
+        raise _refusal(error, limits) from error
+    if header.format not in limits.formats:
+        raise _refusal(ImageFormatError(f"{header.format} is not accepted here"), limits)
+    _check_dimensions(header.width, header.height, limits, header.format)
+    if header.coding == "run-length":
         _check_run_length_coded(len(body), header, limits)
+    _check_cost(header, limits, None if header.format != "JPEG" else _SMALL_INPUT)
     return header
 
 
@@ -123,9 +145,13 @@ def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint
             "JPEG",
         )
     try:
+        if body.startswith(jpeg.MAGIC) and len(body) > _SURELY_SMALL_BYTES:
+            _check_cost(read_header(body), limits, spec)
         return decode_pixels(body, spec)
+    except InvalidImage:
+        raise
     except ImageFileError as error:
-        raise _refusal(error) from error
+        raise _refusal(error, limits) from error
     except MemoryError as error:
         raise InvalidImage(
             Reason.TOO_MANY_PIXELS, "the image needs more memory than there is; send a smaller one"
@@ -133,7 +159,7 @@ def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint
     except Exception as error:
         # A decoder may raise anything on hostile bytes. Answer it, but let the operator see it.
         logger.exception("unexpected %s while decoding an image", type(error).__name__)
-        raise _refusal(ImageFileError("the image data cannot be decoded")) from error
+        raise _refusal(ImageFileError("the image data cannot be decoded"), limits) from error
 
 
 def decode_image(image: Image.Image, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint8]:
@@ -146,20 +172,48 @@ def decode_image(image: Image.Image, spec: InputSpec, limits: ImageLimits) -> ND
     try:
         return to_pixels(image, spec)
     except Exception as error:  # Pillow raises almost anything on broken image data
-        raise _refusal(ImageFileError(f"the image cannot be decoded: {error}")) from error
+        raise _refusal(ImageFileError(f"the image cannot be decoded: {error}"), limits) from error
 
 
-def _check_dimensions(width: int, height: int, limits: ImageLimits) -> None:
+def _check_dimensions(
+    width: int, height: int, limits: ImageLimits, image_format: str | None = None
+) -> None:
     size = f"the image is {width} x {height} pixels"
     if max(width, height) > limits.max_side:
         raise InvalidImage(
             Reason.SIDE_TOO_LONG, f"{size}; a side may have at most {limits.max_side}"
         )
-    if width * height > limits.max_pixels:
+    most = limits.max_pixels
+    if image_format == "JPEG":
+        most = max(most, limits.max_jpeg_pixels)
+    elif image_format == "HEIF":
+        most = most * _HEIF_SHARE // 100
+    if width * height > most:
         raise InvalidImage(
             Reason.TOO_MANY_PIXELS,
-            f"{size}, {width * height} in all; at most {limits.max_pixels} are accepted",
+            f"{size}, {width * height} in all; at most {most} are accepted",
         )
+
+
+def _check_cost(header: Header, limits: ImageLimits, spec: InputSpec | None) -> None:
+    """Refuse what takes too long to decode, or more memory than ``max_pixels`` stand for."""
+    what = f"the {header.width} x {header.height} {header.coding} {header.format}"
+    seconds = decode_cost(header, spec)
+    if seconds > limits.max_decode_seconds:
+        raise InvalidImage(
+            Reason.TOO_MANY_PIXELS,
+            f"{what} would take about {seconds:.1f} s to decode, over "
+            f"{limits.max_decode_seconds:g}: save it again as a smaller or an ordinary JPEG",
+        )
+    if header.format == "JPEG":
+        memory = decode_memory(header, spec)
+        if memory > BYTES_A_PIXEL * limits.max_pixels:
+            raise InvalidImage(
+                Reason.TOO_MANY_PIXELS,
+                f"{what} would take {memory >> 20} MB to decode, over "
+                f"{BYTES_A_PIXEL * limits.max_pixels >> 20}: save it again smaller, and not "
+                "progressive",
+            )
 
 
 def _check_run_length_coded(num_bytes: int, header: Header, limits: ImageLimits) -> None:
@@ -172,13 +226,16 @@ def _check_run_length_coded(num_bytes: int, header: Header, limits: ImageLimits)
         )
 
 
-def _refusal(error: ImageFileError) -> InvalidImage:
+def _refusal(error: ImageFileError, limits: ImageLimits) -> InvalidImage:
     if isinstance(error, ImageFormatError):
-        return InvalidImage(Reason.FORMAT_NOT_ALLOWED, f"{error}; send a {_or(FORMATS)} file")
+        formats = _or(limits.formats)
+        return InvalidImage(Reason.FORMAT_NOT_ALLOWED, f"{error}; send a {formats} file")
     if isinstance(error, TruncatedImageError):
         return InvalidImage(Reason.TRUNCATED, f"{error}; send the whole file")
     return InvalidImage(Reason.CORRUPT, f"{error}; send an undamaged file")
 
 
 def _or(names: tuple[str, ...]) -> str:
+    if len(names) == 1:
+        return names[0]
     return f"{', '.join(names[:-1])} or {names[-1]}"

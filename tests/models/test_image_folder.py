@@ -26,7 +26,7 @@ def test_training_and_predicting_find_the_same_files(tmp_path: Path) -> None:
     from isoserve.models.card import InputSpec
     from isoserve.training.data import load_class_folders
 
-    for name in ("a/1.jfif", "a/2.apng", "a/deeper/3.JPE", "b/1.png", "b/.hidden.png", "b/x.tiff"):
+    for name in ("a/1.jfif", "a/2.apng", "a/deeper/3.JPE", "b/1.png", "b/.hidden.png", "b/x.xcf"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(path, "PNG")

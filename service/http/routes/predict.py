@@ -74,11 +74,11 @@ class PredictRoutes:
             self._predictor.submit([job])
             (answer,) = await gather_until_disconnect([job], receive)
             if isinstance(answer, (InvalidImage, PredictionError)):
-                await send_problem(problem_of(answer), scope, send)
+                await send_problem(problem_of(answer, scope["headers"]), scope, send)
             else:
                 await send_body(answer, send)
         except (InvalidImage, PredictionError) as error:
-            await send_problem(problem_of(error), scope, send)
+            await send_problem(problem_of(error, scope["headers"]), scope, send)
         except Problem as problem:
             await send_problem(problem, scope, send, receive)
 
@@ -109,7 +109,7 @@ class PredictRoutes:
             }
             await send_body(as_json(document), send)
         except PredictionError as error:
-            await send_problem(problem_of(error), scope, send)
+            await send_problem(problem_of(error, scope["headers"]), scope, send)
         except Problem as problem:
             await send_problem(problem, scope, send, receive)
 

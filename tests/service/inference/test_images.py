@@ -92,7 +92,7 @@ def test_the_status_says_whose_limit_it_was() -> None:
         Reason.TOO_MANY_PIXELS: (png(5000, 5000, data=b""), 413),
         Reason.SIDE_TOO_LONG: (png(16_385, 1), 413),
         Reason.TOO_MANY_SCANS: (many_scans(33), 413),
-        Reason.FORMAT_NOT_ALLOWED: (encode("TIFF"), 415),
+        Reason.FORMAT_NOT_ALLOWED: (encode("ICO"), 415),
     }
     assert set(wanted) == set(Reason)
     for reason, (body, status) in wanted.items():
@@ -108,8 +108,10 @@ def test_a_refusal_names_the_value_and_the_limit() -> None:
         check_header(png(20_000, 3, data=b""), LIMITS)
     with pytest.raises(InvalidImage, match=r"10 bytes; at most 9 "):
         check_header(b"GIF89a" + bytes(4), ImageLimits(max_bytes=9))
-    with pytest.raises(InvalidImage, match=r"25 50 44 46 .* JPEG, PNG, WEBP, GIF or BMP"):
-        check_header(b"%PDF-1.7 ...", LIMITS)
+    with pytest.raises(InvalidImage, match=r"50 36 0a 34 .* send a JPEG, PNG, WEBP, GIF, BMP"):
+        check_header(encode("PPM"), LIMITS)
+    with pytest.raises(InvalidImage, match=r"AVIF is not accepted here; send a PNG or GIF file"):
+        check_header(encode("AVIF"), ImageLimits(formats=("PNG", "GIF")))
 
 
 def test_the_servers_settings_default_to_these_limits() -> None:
@@ -288,6 +290,47 @@ def test_bombs_in_the_header_are_refused_by_the_header() -> None:
     for body in bodies:
         with pytest.raises(InvalidImage):
             check_header(body + bytes(20), LIMITS)
+
+
+def large_jpeg(width: int, height: int, **options: Any) -> bytes:
+    return encode("JPEG", Image.new("RGB", (width, height), (90, 120, 40)), quality=60, **options)
+
+
+@pytest.mark.parametrize("size", [(6000, 4000), (8064, 6048)])
+def test_jpegs_of_24_and_48_megapixels_are_served(size: tuple[int, int]) -> None:
+    body = large_jpeg(*size)
+    check_header(body, LIMITS)
+    shown = decode(body, SPEC, LIMITS).astype(int)
+    assert np.abs(shown - (90, 120, 40)).max() <= 3
+
+
+def test_a_jpeg_is_bound_by_what_decoding_costs() -> None:
+    assert answer(with_height(large_jpeg(8200, 64), 8200)) == "too_many_pixels"
+    progressive = large_jpeg(6000, 4000, progressive=True)
+    assert answer(progressive) == "served"
+    small = ImageLimits(max_pixels=5_000_000)
+    assert answer(progressive, small) == "too_many_pixels"  # it is held whole
+    assert answer(large_jpeg(6000, 4000), small) == "served"
+    # A large input leaves nothing to be saved.
+    with pytest.raises(InvalidImage, match="6000 x 4000 .* MB to decode"):
+        decode(large_jpeg(6000, 4000), InputSpec(height=2000, width=2000), small)
+    quick = ImageLimits(max_decode_seconds=0.001)
+    assert answer(png(1000, 1000), quick) == "too_many_pixels"
+
+
+def test_a_heic_photograph_of_24_megapixels_is_within_the_limits() -> None:
+    def box(kind: bytes, *contents: bytes) -> bytes:
+        body = b"".join(contents)
+        return struct.pack(">I4s", len(body) + 8, kind) + body
+
+    def header(width: int, height: int) -> bytes:
+        size = box(b"ispe", bytes(4), struct.pack(">II", width, height))
+        meta = box(b"meta", bytes(4), box(b"iprp", box(b"ipco", size)))
+        return box(b"ftyp", b"heic", bytes(4), b"mif1heic") + meta
+
+    assert check_header(header(5712, 4284), LIMITS) == 5712 * 4284
+    with pytest.raises(InvalidImage, match="at most 25000000"):
+        check_header(header(8064, 6048), LIMITS)
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"tEXt"])
