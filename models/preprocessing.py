@@ -8,6 +8,7 @@ else. It imports neither torch nor the service.
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 
@@ -60,6 +61,8 @@ _Size = tuple[int, int]
 
 heif.register()
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # how many images at once is the server's to say
+# What Pillow has to say of a TIFF is in the refusal; a log is not for strangers' files to write.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
