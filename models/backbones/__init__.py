@@ -14,7 +14,11 @@ from torch import nn
 
 from isoserve.models.backbones.backbone import Backbone, Preprocessing
 from isoserve.models.backbones.densenet import DenseNet
-from isoserve.models.backbones.efficientnet_lite import EfficientNetLite0, load_imagenet_weights
+from isoserve.models.backbones.efficientnet_lite import (
+    EfficientNetLite0,
+    EnlargedEfficientNetLite0,
+    load_imagenet_weights,
+)
 from isoserve.models.backbones.resnet import ResNet, ResNet9
 from isoserve.models.backbones.state_dict import load_weights
 from isoserve.models.backbones.timm_networks import PREFIX, timm_backbone
@@ -37,6 +41,7 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
 
 
 _LITE0 = "efficientnet_lite0"
+_ENLARGED_LITE0 = "efficientnet_lite0_32"
 _LITE0_PIXELS = Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 """Of the whole picture: ImageNet's 0.875 of it costs two points on held-out phone photographs."""
 
@@ -75,11 +80,16 @@ def _build(name: str, *, pretrained: bool) -> Backbone:
         if pretrained:
             load_imagenet_weights(lite)
         return Backbone(lite, lite.num_features, 224, _LITE0_PIXELS, ("classifier.", "_fc."))
+    if name == _ENLARGED_LITE0:
+        enlarged = EnlargedEfficientNetLite0()
+        if pretrained:
+            load_imagenet_weights(enlarged.network)
+        return Backbone(enlarged, enlarged.num_features, 32, _LITE0_PIXELS)
     if name.startswith(PREFIX):
         return timm_backbone(name.removeprefix(PREFIX), pretrained=pretrained)
     if name not in torchvision_names():
         raise ValueError(
-            f"no network named {name!r}; ours: {', '.join((*SMALL, _LITE0))}; timm's: "
-            f"{PREFIX}NAME; torchvision's: {', '.join(torchvision_names())}"
+            f"no network named {name!r}; ours: {', '.join((*SMALL, _LITE0, _ENLARGED_LITE0))}; "
+            f"timm's: {PREFIX}NAME; torchvision's: {', '.join(torchvision_names())}"
         )
     return torchvision_backbone(name, pretrained=pretrained)

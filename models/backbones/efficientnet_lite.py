@@ -121,6 +121,27 @@ class EfficientNetLite0(nn.Module):
         return torch.mean(x, dim=(2, 3))
 
 
+class EnlargedEfficientNetLite0(nn.Module):
+    """The same network for images of 32 x 32, which it enlarges itself to 112 x 112.
+
+    Its published weights know what things look like at such a size; requests, data sets and
+    thumbnails stay small. [N, 3, H, W] -> features [N, 1280].
+    """
+
+    num_features = EfficientNetLite0.num_features
+    side = 112
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = EfficientNetLite0()
+
+    def forward(self, images: Tensor) -> Tensor:
+        size = (self.side, self.side)
+        large = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        features: Tensor = self.network(large)
+        return features
+
+
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 

