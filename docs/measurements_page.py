@@ -120,8 +120,8 @@ def _observability() -> str:
     every = [load for each in found["servers"].values() for load in each.values()]
     worst = min(every, key=lambda load: float(load["throughput"]))
     return (
-        f"- **What metrics and a JSON line a request cost**: images a second with them on against "
-        f"off {said}; the worst of four medians, metrics without the log among them, "
+        f"- **What metrics and a JSON line per request cost**: images a second with them on "
+        f"against off {said}; the worst of four medians, metrics without the log among them, "
         f"{_percent(worst['throughput'] - 1)} ± {100 * worst['throughput_error']:.1f} % (default "
         f"network; {len(found['rounds'])} rounds in turns, with standard errors; "
         f"`{found['command']}`, [more]({BLOB}/benchmarks/results/serving_observability.md))."

@@ -24,7 +24,7 @@ from isoserve.service.batching.body_budget import BodyBudget
 from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.batching.predictor import Predictor
 from isoserve.service.batching.shadow_runner import ShadowRunner
-from isoserve.service.batching.work_lane import WorkLanes
+from isoserve.service.batching.thread_pools import ThreadPools
 from isoserve.service.errors import CONTENT_TYPE, Problem
 from isoserve.service.http.csrf import is_cross_origin
 from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchange
@@ -78,11 +78,11 @@ class Application:
         self._queue_limits = QueueLimits(
             settings.queue_images, settings.queue_seconds, settings.max_batch
         )
-        self._lanes = WorkLanes(self._queue_limits)
+        self._pools = ThreadPools(self._queue_limits)
         self.predictor = Predictor(self.repository, self.metrics, self.image_limits)
-        self.predict = PredictRoutes(settings, self.predictor, self._lanes)
+        self.predict = PredictRoutes(settings, self.predictor, self._pools)
         self.review = open_review(settings, self.repository, self.metrics)
-        self.inference = Inference(settings, self.repository, self.predictor, self._lanes)
+        self.inference = Inference(settings, self.repository, self.predictor, self._pools)
         self.protocol = InferenceProtocol(settings, self.inference)
         self.metrics.expect_requests([PREDICT, PREDICT_BATCH, *INFER])
         self._fast_path = FastPath(
@@ -196,7 +196,7 @@ class Application:
             async with self._grpc():
                 yield
         finally:
-            await asyncio.to_thread(self._lanes.close)
+            await asyncio.to_thread(self._pools.close)
             await asyncio.to_thread(self.repository.close)
             await asyncio.to_thread(batcher.close)
             for observer in observers:

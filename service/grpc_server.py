@@ -138,7 +138,7 @@ class GrpcServer:
 
     def _handler(self, name: str) -> Any:
         # A call with one message is a stream of one, and of a stream the server reads when it
-        # wants to: after it has looked for a token.
+        # is ready: after it has looked for a token.
         return grpc.stream_unary_rpc_method_handler(self._answered(name))
 
     def _answered(self, name: str) -> Callable[[Any, Any], Awaitable[bytes]]:

@@ -16,7 +16,7 @@ from isoserve.service.app import create_app
 from isoserve.service.http.acceptor import Acceptor, WorkerSlot
 from isoserve.service.http.file_limits import grpc_connections, raise_file_limit
 from isoserve.service.http.hooks import ConnectionLimits
-from isoserve.service.http.protocol import close_expired, guarded
+from isoserve.service.http.protocol import close_expired, limited_protocol
 from isoserve.service.observability.log_writer import LogWriter
 from isoserve.service.settings import Settings
 
@@ -50,7 +50,7 @@ def serve_until_stopped(
     app.grpc_connections = room - limits.connections
     config = uvicorn.Config(
         app,
-        http=guarded(limits, app),
+        http=limited_protocol(limits, app),
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -74,16 +74,16 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._sample = sample
-        self._seat = slot
+        self._slot = slot
         self._acceptors: list[Acceptor] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._seat is None:
+        if self._slot is None:
             await super().startup(sockets)
             return
         await super().startup([])
         self._acceptors = [
-            Acceptor(each, self._seat, self._protocol, lambda: len(self.server_state.connections))
+            Acceptor(each, self._slot, self._protocol, lambda: len(self.server_state.connections))
             for each in sockets or []
         ]
         self.servers += self._acceptors  # type: ignore[arg-type]  # as far as uvicorn asks
@@ -97,7 +97,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
         if self.force_exit:
-            # A second Ctrl-C drops the clients, which is no error to be logged with its trace;
+            # A second Ctrl-C drops the clients, which is not an error to be logged with its trace;
             # what the application holds is still saved.
             await self.lifespan.shutdown()
             logging.getLogger("uvicorn.error").disabled = True

@@ -25,7 +25,7 @@ Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
 
 class Settings(BaseSettings):
-    """Checked together once, at the door; inside, values are right."""
+    """Checked together once, when they are read; from then on values are right."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
 
@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     )
     access_log: bool = Field(
         False,
-        description="A log line a request: its id, answer, verdict and times, never the image.",
+        description="A log line per request: its id, answer, verdict and times, never the image.",
     )
     max_batch: int = Field(32, ge=1, le=1024, description="Most images in one run of the network.")
     queue_images: int = Field(

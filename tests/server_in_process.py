@@ -13,7 +13,7 @@ import uvicorn
 
 from isoserve.service.app import Application, create_app
 from isoserve.service.http.hooks import ConnectionLimits
-from isoserve.service.http.protocol import guarded
+from isoserve.service.http.protocol import limited_protocol
 from isoserve.service.settings import Settings
 
 
@@ -21,7 +21,7 @@ from isoserve.service.settings import Settings
 def served(settings: Settings) -> Iterator[tuple[Application, httpx.Client]]:
     """The application, ready, and one connection to it over a real socket."""
     app = create_app(settings)
-    http = guarded(ConnectionLimits(10, 16_384, 10, 75), app)
+    http = limited_protocol(ConnectionLimits(10, 16_384, 10, 75), app)
     server = uvicorn.Server(uvicorn.Config(app, http=http, loop="uvloop", log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -33,7 +33,7 @@ class Outcome:
     late: list[float] = field(default_factory=list)
     """Seconds from when each request was due to when the generator sent it."""
     seen: Callable[[int, bytes], None] | None = None
-    """Told the status and body of each answer."""
+    """Called with the status and body of each answer."""
 
     def quantile_ms(self, status: int, share: float, since: float = 0.0) -> float:
         """Milliseconds within which that share of the answers of a status came.

@@ -36,7 +36,7 @@ class QueueLimits:
 
 
 class Admission:
-    """The door of one queue; its caller holds the queue's lock.
+    """The admission to one queue; its caller holds the queue's lock.
 
     Args:
         servers: how many threads empty the queue.

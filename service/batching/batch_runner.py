@@ -64,18 +64,18 @@ class BatchRunner:
     def answer(self, slot: int, batch: list[Job]) -> list[JobResult]:
         """Each job with its answer or its error; never raises."""
         started = perf_counter()
-        settled: list[JobResult] = []
+        results: list[JobResult] = []
         try:
-            ready, pixels = self._decode(batch, started, settled)
+            ready, pixels = self._decode(batch, started, results)
             if ready:
-                self._run(slot, ready, pixels, settled)
+                self._run(slot, ready, pixels, results)
         except Exception:
             ids = [job.timing.request_id for job in batch]
             log.exception("a batch of %d failed", len(batch), extra=about(*ids))
-            done = {id(job) for job, _ in settled}
-            settled += [(job, _failed()) for job in batch if id(job) not in done]
+            done = {id(job) for job, _ in results}
+            results += [(job, _failed()) for job in batch if id(job) not in done]
         self._admission.served(len(batch), perf_counter() - started)
-        return settled
+        return results
 
     def pixels(self, source: bytes | Pixels, spec: InputSpec) -> Pixels:
         """uint8 [H, W, 3] of an encoded image, or the pixels that it is.
@@ -91,7 +91,7 @@ class BatchRunner:
         return InvalidImage(error.reason, error.detail)
 
     def _decode(
-        self, batch: list[Job], started: float, settled: list[JobResult]
+        self, batch: list[Job], started: float, results: list[JobResult]
     ) -> tuple[list[Job], Pixels]:
         spec = batch[0].served.model.card.input
         pixels = np.empty((len(batch), spec.height, spec.width, 3), dtype=np.uint8)
@@ -104,16 +104,16 @@ class BatchRunner:
             if timing.wait_seconds > late:
                 self._metrics.shed.labels("late").inc()
                 detail = f"the image waited {timing.wait_seconds:.1f} s"
-                settled.append((job, QueueFull("late", detail, timing.wait_seconds)))
+                results.append((job, QueueFull("late", detail, timing.wait_seconds)))
                 continue
             in_request.set(timing.request_id)
             try:
                 pixels[len(ready)] = self.pixels(job.source, spec)
             except InvalidImage as error:
-                settled.append((job, self.refused(error)))
+                results.append((job, self.refused(error)))
             except Exception:  # as of the network's failures: the others are answered
                 log.exception("an image could not be decoded", extra=about(timing.request_id))
-                settled.append((job, _failed()))
+                results.append((job, _failed()))
             else:
                 ready.append(job)
             now = perf_counter()
@@ -128,7 +128,7 @@ class BatchRunner:
         slot: int,
         ready: list[Job],
         pixels: Pixels,
-        settled: list[JobResult],
+        results: list[JobResult],
     ) -> None:
         started = perf_counter()
         outputs, rows, faults = judge(ready[0].served.model, slot, pixels)
@@ -136,14 +136,14 @@ class BatchRunner:
         for job in ready:
             job.timing.run_at, job.timing.inference_seconds = started, seconds
         if faults:
-            settled += [(ready[row], _failed()) for row in faults]
+            results += [(ready[row], _failed()) for row in faults]
             _log_faults({ready[row].timing.request_id: fault for row, fault in faults.items()})
             ready, pixels = [ready[row] for row in rows], pixels[rows]
         if outputs is None:
             return
         for row, job in enumerate(ready):
             job.timing.outcome = (outputs, row)
-            settled.append((job, _response(job, outputs, row, pixels)))
+            results.append((job, _response(job, outputs, row, pixels)))
         metrics = self._metrics
         metrics.inference_duration.observe(seconds)
         metrics.batch_size.observe(len(ready))

@@ -1,8 +1,8 @@
 """Photographs are decoded here, beside the slots, so that small images do not wait for them.
 
 Decoding a 12-megapixel photograph takes as long as dozens of runs of a small network, and a file
-of 38 bytes may ask for a second. What costs much more than other images that come is decoded in a
-lane of its own, by threads of a lower priority: it may use every core that nobody else wants.
+of 38 bytes may ask for a second. What costs much more than other images that come waits in a
+queue of its own, for threads of a lower priority: it may use every core that is idle otherwise.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from isoserve.service.batching.admission import QueueLimits
-from isoserve.service.batching.decode_lane import DecodeLane
+from isoserve.service.batching.decode_queue import DecodeQueue
 
 if TYPE_CHECKING:
     from isoserve.service.batching.job import Job
 
 EXPENSIVE = 4.0
-"""Times the cheapest image of late: what costs more goes to the lane of lower priority."""
+"""Times the cheapest image of late: what costs more goes to the queue of lower priority."""
 
 LATE_SECONDS = 1.0
 """How long an image is one of late."""
 
 ORDINARY_MEMORY, EXPENSIVE_MEMORY = 48 * 2**20, 96 * 2**20
-"""The most bytes that decoding holds in each lane, unless one image alone needs more."""
+"""The most bytes that decoding holds for each queue, unless one image alone needs more."""
 
 LOWER_PRIORITY = 10
-"""A tenth of the processor's time, where others want all of it."""
+"""A tenth of the processor's time, where others need all of it."""
 
 
 class DecodePool:
-    """Two lanes of threads.
+    """Two queues and their threads.
 
     Args:
-        threads: how many decode at a time, in each lane.
+        threads: how many decode at a time, for each queue.
         limits: what may wait for them.
         decode: turns a job's source into pixels, or answers the job itself and says False.
         forward: takes a decoded job to the network's queue.
@@ -51,8 +51,8 @@ class DecodePool:
             if decode(job):
                 forward(job)
 
-        self._ordinary = DecodeLane("decode", threads, limits, work, memory=ORDINARY_MEMORY)
-        self._expensive = DecodeLane(
+        self._ordinary = DecodeQueue("decode", threads, limits, work, memory=ORDINARY_MEMORY)
+        self._expensive = DecodeQueue(
             "decode-large", threads, limits, work, memory=EXPENSIVE_MEMORY, nice=LOWER_PRIORITY
         )
         self._cheapest = self._cheapest_before = float("inf")
@@ -70,16 +70,16 @@ class DecodePool:
             QueueFull: too many images wait already, or would wait too long.
         """
         bound = EXPENSIVE * self._cheapest_of_late(min(job.cost.seconds for job in jobs))
-        parts: dict[DecodeLane, list[Job]] = {self._ordinary: [], self._expensive: []}
+        parts: dict[DecodeQueue, list[Job]] = {self._ordinary: [], self._expensive: []}
         for job in jobs:
             cost = job.cost
             ordinary = cost.seconds <= bound and cost.memory <= ORDINARY_MEMORY
             parts[self._ordinary if ordinary else self._expensive].append(job)
-        for lane, part in parts.items():
+        for queue, part in parts.items():
             if part:
-                lane.admit(part)
-        for lane, part in parts.items():
-            lane.put(part)
+                queue.admit(part)
+        for queue, part in parts.items():
+            queue.put(part)
 
     def close(self) -> None:
         """Finish what waits; blocks until all of it has been forwarded or answered."""

@@ -1,4 +1,4 @@
-"""What decoding an image is expected to take, told from its header."""
+"""What decoding an image is expected to take, by its header."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ small network."""
 
 
 class ImageCost(NamedTuple):
-    """Seconds of a core, as :mod:`isoserve.models.image_files.cost` tells them, and bytes."""
+    """Seconds of a core, as :mod:`isoserve.models.image_files.cost` gives them, and bytes."""
 
     seconds: float
     memory: int

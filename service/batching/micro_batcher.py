@@ -1,6 +1,6 @@
 """Micro-batches of what is waiting: a bounded queue in front of a few inference threads.
 
-Nothing ever waits for company. A free slot takes a share of what is there (at most ``max_batch``),
+There is no batching delay: a free slot takes a share of what is there (at most ``max_batch``),
 decodes it, runs the network once, makes each image's answer, and hops back to the event loop once
 for the whole batch.
 """
@@ -30,7 +30,7 @@ log = logging.getLogger("isoserve.batching")
 INLINE_SECONDS = 0.001
 INLINE_SECONDS_IN_ALL = 0.002
 """Images that come while all is idle, and take less, one and all, are answered on the event loop
-itself: hops to other threads, and their quarrel over the interpreter, cost more than they bring."""
+itself: hops to other threads, and GIL contention, cost more than they bring."""
 
 LEAST_SHARE_SECONDS = 0.002
 """A share of more is no greater than leaves the busy slots theirs: a slot that ends finds work at
@@ -63,7 +63,7 @@ class MicroBatcher:
         self._depth = 0
         self._idle: list[int] = []
         self._free = 0
-        self._let_in = 0
+        self._reserved = 0
         self._inline: int | None = None
         self._stopping = self._closed = False
         self._wake = [threading.Lock() for _ in range(slots)]
@@ -105,7 +105,7 @@ class MicroBatcher:
     @property
     def full(self) -> bool:
         """Whether one image more would be refused now."""
-        return bool(self._admission.limit_met(self._depth + self._let_in, 1))
+        return bool(self._admission.limit_met(self._depth + self._reserved, 1))
 
     def refusal(self) -> QueueFull | None:
         """Why one image more would be refused now, if it would be; on the event loop.
@@ -116,7 +116,7 @@ class MicroBatcher:
         if not self.full:
             return None
         with self._lock:
-            waiting = self._depth + self._let_in
+            waiting = self._depth + self._reserved
             limit = self._admission.limit_met(waiting, 1)
             if not limit:
                 return None
@@ -125,12 +125,12 @@ class MicroBatcher:
 
     def reserve(self) -> None:
         """A request that is not refused will come with an image later in this round."""
-        if not self._let_in:
+        if not self._reserved:
             self._loop.call_soon(self._next_round)
-        self._let_in += 1
+        self._reserved += 1
 
     def _next_round(self) -> None:
-        self._let_in = 0
+        self._reserved = 0
 
     def close(self) -> None:
         """Let the slots finish what waits, then end them; blocks until they have."""
@@ -184,7 +184,7 @@ class MicroBatcher:
                 batch, woken = self._share() if self._waiting else [], []
                 self._free -= 1
         if batch:
-            _settle(self._runner.answer(slot, batch))
+            _set_results(self._runner.answer(slot, batch))
         if not woken:
             with self._lock:
                 self._free += 1
@@ -204,12 +204,12 @@ class MicroBatcher:
         try:
             job.source = self._runner.pixels(job.source, job.served.model.card.input)
         except InvalidImage as error:
-            self._loop.call_soon_threadsafe(_settle, [(job, self._runner.refused(error))])
+            self._loop.call_soon_threadsafe(_set_results, [(job, self._runner.refused(error))])
             return False
-        except Exception:  # the lane's thread must not end
+        except Exception:  # the pool's thread must not end
             log.exception("an image could not be decoded")
             failure = InferenceFailed("the image could not be decoded")
-            self._loop.call_soon_threadsafe(_settle, [(job, failure)])
+            self._loop.call_soon_threadsafe(_set_results, [(job, failure)])
             return False
         job.timing.decode_seconds = perf_counter() - started
         return True
@@ -228,7 +228,7 @@ class MicroBatcher:
         """A batch from queue to loop; its own frame, so that an idle slot holds no model."""
         batch = self._take(slot)
         if batch:
-            self._loop.call_soon_threadsafe(_settle, self._runner.answer(slot, batch))
+            self._loop.call_soon_threadsafe(_set_results, self._runner.answer(slot, batch))
         return bool(batch)
 
     def _take(self, slot: int) -> list[Job]:
@@ -265,8 +265,8 @@ class MicroBatcher:
         return [job for job in taken if not job.cancelled]
 
 
-def _settle(settled: list[JobResult]) -> None:
-    for job, answer in settled:
+def _set_results(results: list[JobResult]) -> None:
+    for job, answer in results:
         if not job.cancelled:
             try:
                 job.set_result(answer)

@@ -1,8 +1,8 @@
-"""The short way of a plain predict request: from its bytes to the queue and back without ASGI.
+"""The fast path of a plain predict request: from its bytes to the queue and back without ASGI.
 
 Most requests post one small image to ``/v1/predict``. Running the application for one costs a
 task, a timer, and several coroutines, which is more than all that has to be done for it. What is
-unusual in any respect goes the long way; both ways ask :class:`Predictor` the same questions.
+unusual in any respect takes the ASGI path; both ask :class:`Predictor` the same questions.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FastPath:
         self._most_bytes = min(most_bytes, SMALL_BYTES)
 
     def begin(self, head: RequestHead, connection: Connection) -> FastPathExchange | None:
-        """The exchange of the request with this head; None: it goes the long way."""
+        """The exchange of the request with this head; None: it takes the ASGI path."""
         method, target, headers = head
         if method != b"POST" or not (target == _TARGET or target.startswith(_WITH_QUERY)):
             return None
@@ -76,13 +76,13 @@ class FastPath:
 
 
 class FastPathExchange:
-    """One request on the short way; stands where uvicorn's cycle does while it lasts."""
+    """One request on the fast path; stands where uvicorn's cycle does while it lasts."""
 
     __slots__ = (
         "_connection",
+        "_path",
         "_record",
         "_target",
-        "_way",
         "body",
         "disconnected",
         "keep_alive",
@@ -91,8 +91,8 @@ class FastPathExchange:
     message_event = asyncio.Event()
     """Nobody waits for it."""
 
-    def __init__(self, way: FastPath, head: RequestHead, connection: Connection) -> None:
-        self._way = way
+    def __init__(self, path: FastPath, head: RequestHead, connection: Connection) -> None:
+        self._path = path
         self._target = head.target
         self._connection = connection
         self._record = RequestRecord(request_id_of(head.headers), "POST", head.headers)
@@ -104,9 +104,9 @@ class FastPathExchange:
 
     def run(self) -> None:
         """Queue the image, now that the body is whole, or refuse it."""
-        predictor, record, body = self._way.predictor, self._record, self.body
+        predictor, record, body = self._path.predictor, self._record, self.body
         try:
-            query = read_query(self._target[len(_WITH_QUERY) :], self._way.alpha)
+            query = read_query(self._target[len(_WITH_QUERY) :], self._path.alpha)
             served = predictor.resolve(query, record)
             if (refusal := predictor.refusal()) is not None:
                 self.set_result(refusal)
@@ -144,7 +144,7 @@ class FastPathExchange:
         record = self._record
         record.status = status
         record.seconds = perf_counter() - record.started
-        self._way.observer(record)
+        self._path.observer(record)
 
 
 class _FastPathJob(Job):
@@ -168,7 +168,7 @@ class _FastPathJob(Job):
         self._exchange.set_result(answer)
 
 
-class _Answered:
+class _Completed:
     """Stands where a cycle does, for a request the application never saw."""
 
     response_complete = True
@@ -179,4 +179,4 @@ class _Answered:
         self.message_event = asyncio.Event()
 
 
-COMPLETED: Any = _Answered()
+COMPLETED: Any = _Completed()

@@ -1,4 +1,4 @@
-"""What a connection may cost, and whom it asks about a request whose body has not been read."""
+"""What a connection may cost, and which hooks decide on a request whose body has not been read."""
 
 from __future__ import annotations
 

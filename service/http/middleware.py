@@ -33,7 +33,7 @@ WHOLE_ANSWER = "isoserve.whole_answer"
 
 
 class RequestMiddleware:
-    """Gives every request an id and every answer that id, and has its end told."""
+    """Gives every request an id and every answer that id, and has its end observed."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ def failure(request_id: str) -> Problem:
 
 
 def internal_problem() -> Problem:
-    """What a client is told of an error of the server's own."""
+    """The answer to a client about an error of the server's own."""
     return Problem(500, "internal", "the server failed; the request id names its log")
 
 

@@ -32,14 +32,14 @@ MOST_PIPELINED = 64
 """Requests that may wait on one connection for the answers before theirs."""
 
 
-def guarded(limits: ConnectionLimits, door: ConnectionHooks) -> type[HttpToolsProtocol]:
+def limited_protocol(limits: ConnectionLimits, hooks: ConnectionHooks) -> type[HttpToolsProtocol]:
     """uvicorn's protocol with these limits, to be given to it as ``http``."""
 
-    class Guarded(LimitedHttpProtocol):
+    class BoundProtocol(LimitedHttpProtocol):
         _limits = limits
-        _door = door
+        _hooks = hooks
 
-    return Guarded
+    return BoundProtocol
 
 
 def close_expired(server_state: ServerState) -> None:
@@ -56,7 +56,7 @@ def close_expired(server_state: ServerState) -> None:
 
 class LimitedHttpProtocol(HttpToolsProtocol):
     _limits: ConnectionLimits
-    _door: ConnectionHooks
+    _hooks: ConnectionHooks
     cycle: Any
     """uvicorn's RequestResponseCycle, or what stands in its place."""
 
@@ -72,7 +72,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._in_head = self._in_body = False
         self._head_bytes = self._read_bytes = 0
         self._refusal = _MALFORMED
-        self._short: FastPathExchange | None = None
+        self._fast: FastPathExchange | None = None
         self._running: Any = COMPLETED
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -135,21 +135,21 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         hosts = [name for name, _ in self.headers].count(b"host")
         if hosts != 1 and (hosts or is_newest):
             self._refusal = _BAD_HOST
-            raise ValueError("it is not clear whom this asks")
+            raise ValueError("it is not clear which host this is for")
         head = None
         # A client that takes no answers must not make the server hold ever more of them.
         if (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused:
             head = RequestHead(self.parser.get_method(), self.url, self.headers)
-            if is_newest and (short := self._door.fast_path(head, self)):
-                short.keep_alive = self.parser.should_keep_alive()
+            if is_newest and (fast := self._hooks.fast_path(head, self)):
+                fast.keep_alive = self.parser.should_keep_alive()
                 self.silent_until = self.loop.time() + BODY_PATIENCE_SECONDS
-                self.cycle = self._short = short
+                self.cycle = self._fast = fast
                 return
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise ValueError("this is no proxy")
+                raise ValueError("this is not a proxy")
             return  # it comes again: see _without_upgrade
-        if head is not None and (refused := self._door.refusal(head)):
+        if head is not None and (refused := self._hooks.refusal(head)):
             self._refuse(*refused)
         else:
             self._run_application()
@@ -158,7 +158,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _take_no_more(self) -> None:
         """Answer what waits; with the last one's answer the connection ends."""
-        self._door.ended(_TOO_MANY_PIPELINED.reason)
+        self._hooks.ended(_TOO_MANY_PIPELINED.reason)
         self._refusal = _TOO_MANY_PIPELINED
         self.cycle.keep_alive = False
         self.flow.pause_reading()
@@ -202,8 +202,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_body(self, body: bytes) -> None:
-        if self._short is not None and self._short is self.cycle:
-            self._short.body += body
+        if self._fast is not None and self._fast is self.cycle:
+            self._fast.body += body
         else:
             super().on_body(body)
 
@@ -212,20 +212,20 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return
         self._in_body = False
         self._head_bytes = 0
-        if self._short is not None and self._short is self.cycle:
+        if self._fast is not None and self._fast is self.cycle:
             self.silent_until = math.inf
-            self._short.run()
+            self._fast.run()
         else:
             super().on_message_complete()
 
     def write_fast_path(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer the request on the short way."""
-        short, self._short = self._short, None
-        assert short is not None
-        closes = not short.keep_alive
+        """Answer the request on the fast path."""
+        fast, self._fast = self._fast, None
+        assert fast is not None
+        closes = not fast.keep_alive
         named = [*self.server_state.default_headers, *headers]
         self.transport.write(whole_answer(status, named, body, closes=closes))
-        short.response_complete = True
+        fast.response_complete = True
         if closes:
             self.transport.close()
         self.on_response_complete()
@@ -257,11 +257,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.unread_until = math.inf
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._short is not None:
-            self._short.leave()
+        if self._fast is not None:
+            self._fast.leave()
             # They lead to each other, and the exchange to the image.
-            self._short, self.cycle = None, COMPLETED
-        # uvicorn tells the newest request only: one before it would write to what is closed.
+            self._fast, self.cycle = None, COMPLETED
+        # uvicorn ends the newest request only: one before it would write to what is closed.
         if not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -274,21 +274,21 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         elif self._in_head:
             self._refusal = _SLOW_HEAD
             self.send_400_response("")
-        elif self._short is not None:
-            self._go_the_long_way(self._short)
+        elif self._fast is not None:
+            self._leave_fast_path(self._fast)
         else:
             self._end()
 
-    def _go_the_long_way(self, short: FastPathExchange) -> None:
+    def _leave_fast_path(self, fast: FastPathExchange) -> None:
         """Leave a body that does not come to the application, which knows what to do with it."""
-        self._short, self.cycle = None, COMPLETED
+        self._fast, self.cycle = None, COMPLETED
         self._run_application()
-        self.on_body(short.body)
+        self.on_body(fast.body)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """Answer what never became a request, and close."""
         problem = self._refusal
-        self._door.ended(problem.reason)
+        self._hooks.ended(problem.reason)
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(problem_answer(problem, new_request_id(), [], closes=True))
         self._end()
@@ -298,7 +298,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-_MALFORMED = Problem(400, "malformed_request", "this is no HTTP/1.1 request")
+_MALFORMED = Problem(400, "malformed_request", "this is not an HTTP/1.1 request")
 _HEAD_TOO_LARGE = Problem(431, "head_too_large", "the request's line and headers are too large")
 _BAD_HOST = Problem(400, "bad_host", "a request has one Host header (RFC 9112, section 3.2)")
 _SLOW_HEAD = Problem(408, "slow_head", "the request's headers took too long to arrive")

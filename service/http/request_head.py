@@ -15,11 +15,11 @@ class RequestHead(NamedTuple):
     headers: Headers
 
 
-class _PassedOver(list[Any]):
+class _DiscardedHeaders(list[Any]):
     """Stands where headers are collected, once they are complete."""
 
     def append(self, header: object) -> None:
         """Pass it over."""
 
 
-DISCARDED_HEADERS = _PassedOver()
+DISCARDED_HEADERS = _DiscardedHeaders()

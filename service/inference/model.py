@@ -98,7 +98,7 @@ def read_model_bytes(path: Path, limit: int) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # to read a pipe would wait for its writer
-            raise ModelRefused("unreadable", "it is no regular file")
+            raise ModelRefused("unreadable", "it is not a regular file")
         size = status.st_size
         if size > limit:
             raise ModelRefused(
@@ -159,8 +159,8 @@ def check_contract(session: ort.InferenceSession, card: ModelCard) -> None:
         if value.type != dtype:
             raise ModelRefused("contract", f"'{value.name}' is a {value.type}, expected {dtype}")
         if len(value.shape) != len(shape) + 1 or any(
-            isinstance(size, int) and size != want
-            for size, want in zip(value.shape[1:], shape, strict=True)
+            isinstance(size, int) and size != expected_size
+            for size, expected_size in zip(value.shape[1:], shape, strict=True)
         ):
             raise ModelRefused(
                 "contract",
@@ -204,7 +204,7 @@ def _card(session: ort.InferenceSession) -> ModelCard:
 
 
 def _warm_up(model: Model, slot: int, max_batch: int) -> None:
-    """Run the smallest and the largest batch: it allocates what serving needs, and tells lies."""
+    """Run the smallest and the largest batch: it allocates what serving needs, and shows faults."""
     spec = model.card.input
     noise = np.random.default_rng(0).integers(
         0, 256, (max_batch, spec.height, spec.width, 3), dtype=np.uint8
@@ -222,8 +222,8 @@ def _warm_up(model: Model, slot: int, max_batch: int) -> None:
 def _check_answer(outputs: Outputs, n: int, classes: int) -> None:
     shapes = {name: getattr(outputs, name).shape for name in OUTPUT_NAMES}
     for name, shape in shapes.items():
-        want = (n, classes) if name in ("probabilities", "distances") else (n,)
-        if shape != want:
-            raise ModelRefused("warm_up", f"'{name}' came out as {shape}, expected {want}")
+        expected = (n, classes) if name in ("probabilities", "distances") else (n,)
+        if shape != expected:
+            raise ModelRefused("warm_up", f"'{name}' came out as {shape}, expected {expected}")
     if found := faults(outputs):
         raise ModelRefused("warm_up", f"on random pixels {next(iter(found.values()))}")

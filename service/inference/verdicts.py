@@ -52,7 +52,7 @@ def verdict(model: Model, request: VerdictRequest, outputs: Outputs, row: int) -
 
 
 def is_ood(p_value: np.float32, alpha: float) -> bool:
-    """Whether p_value <= alpha, both float32; a p-value that is no number is not vouched for."""
+    """Whether p_value <= alpha, both float32; NaN counts as out-of-distribution."""
     return not p_value > np.float32(alpha)
 
 

@@ -146,11 +146,11 @@ class GrpcCalls:
         def read() -> _Read:
             return self._read(message, record, hold)
 
-        lanes = self._inference.lanes
+        pools = self._inference.pools
         if window_bits_of(message):
-            asked = await lanes.inflating.run(read)
+            asked = await pools.inflating.run(read)
         elif len(message) > INLINE_BYTES:
-            asked = await lanes.parsing.run(read)
+            asked = await pools.parsing.run(read)
         else:
             asked = read()
         served = asked.served

@@ -12,7 +12,7 @@ from isoserve.service.batching.errors import InferenceFailed, PredictionError
 from isoserve.service.batching.image_cost import FREE, ImageCost
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.predictor import Predictor
-from isoserve.service.batching.work_lane import WorkLanes
+from isoserve.service.batching.thread_pools import ThreadPools
 from isoserve.service.errors import Problem
 from isoserve.service.inference.images import InvalidImage
 from isoserve.service.inference.model import Outputs, Pixels
@@ -37,12 +37,12 @@ class Inference:
     """Goes through the same queue and the same slots as ``/v1/predict``."""
 
     def __init__(
-        self, settings: Settings, repository: Repository, predictor: Predictor, lanes: WorkLanes
+        self, settings: Settings, repository: Repository, predictor: Predictor, pools: ThreadPools
     ) -> None:
         self.repository = repository
         self.limits = RequestLimits(settings.max_batch_images, settings.max_body_bytes)
         self._predictor = predictor
-        self.lanes = lanes
+        self.pools = pools
         self.alpha = settings.alpha
         self._management = settings.management
 
@@ -50,7 +50,7 @@ class Inference:
         """The version that answers; ``version`` as the client wrote it.
 
         Raises:
-            Problem: 400 for a version that is no number, else as :meth:`Repository.resolve`.
+            Problem: 400 for a version that is not a number, else as :meth:`Repository.resolve`.
         """
         return self.repository.resolve(name, _number(version))
 
@@ -59,7 +59,7 @@ class Inference:
         return RequestReader(served.model.card.input, self.limits, self.alpha)
 
     def check(self, images: Sequence[bytes | Pixels], spec: InputSpec) -> list[ImageCost]:
-        """Refuse what is no image; of each, what decoding it costs.
+        """Refuse what is not an image; of each, what decoding it costs.
 
         Raises:
             Problem: names the first image that is refused.
@@ -119,7 +119,7 @@ class Inference:
             Problem: 404, no such model or version; 400, a version is refused, or none serves.
         """
         number = _number(version)
-        await self.lanes.loading.run(lambda: self.repository.load(name, number))
+        await self.pools.loading.run(lambda: self.repository.load(name, number))
         record = self.repository.find(name)
         said = [
             f"version {known.version}: {known.detail}"
@@ -138,7 +138,7 @@ class Inference:
             Problem: 404, no such model or version.
         """
         number = _number(version)
-        await self.lanes.loading.run(lambda: self.repository.unload(name, number))
+        await self.pools.loading.run(lambda: self.repository.unload(name, number))
 
     def _check(self, place: int, image: bytes, spec: InputSpec) -> ImageCost:
         try:

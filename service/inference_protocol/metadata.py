@@ -1,4 +1,4 @@
-"""What the protocol tells of the server, its models and their versions."""
+"""What the protocol says of the server, its models and their versions."""
 
 from __future__ import annotations
 

@@ -21,12 +21,15 @@ BODY_ERRORS = {
     408: "The body took too long to arrive.",
     413: "Too many bytes, pixels or images.",
 }
-VERSION_ERROR = {400: "The version is no number."}
+VERSION_ERROR = {400: "The version is not a number."}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path; ``errors`` tells each status, ``error`` the document they carry."""
+    """One method of one path.
+
+    ``errors``: what each status means; ``error``: the document that they carry.
+    """
 
     method: str
     path: str

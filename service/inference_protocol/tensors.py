@@ -100,12 +100,12 @@ def _check_images(tensor: Tensor, most: int, image: tuple[int, ...]) -> None:
 
 
 def _octets(tensor: Tensor) -> bytes | memoryview:
-    """The data of a UINT8 tensor, of the size its shape tells."""
+    """The data of a UINT8 tensor, of the size its shape says."""
     size = math.prod(tensor.shape)
     if isinstance(tensor.data, memoryview):
         if len(tensor.data) != size:
             raise bad_tensor(
-                tensor.name, f"{len(tensor.data)} bytes of binary data; its shape tells {size}"
+                tensor.name, f"{len(tensor.data)} bytes of binary data; its shape says {size}"
             )
         return tensor.data
     values = _flat(tensor, int)
@@ -146,7 +146,7 @@ def _elements(tensor: Tensor, data: memoryview) -> Iterator[memoryview]:
 
 
 def _flat(tensor: Tensor, kind: type[Any]) -> list[Any]:
-    """JSON data, flat or nested as the shape tells, as one list in row-major order."""
+    """JSON data, flat or nested as the shape says, as one list in row-major order."""
     assert isinstance(tensor.data, list)
     level, depth = tensor.data, 0
     size = math.prod(tensor.shape)
@@ -155,12 +155,12 @@ def _flat(tensor: Tensor, kind: type[Any]) -> list[Any]:
         depth += 1
         if lengths != set(tensor.shape[depth : depth + 1]):
             raise bad_tensor(
-                tensor.name, f"its data is not nested as its shape {list(tensor.shape)} tells"
+                tensor.name, f"its data is not nested as its shape {list(tensor.shape)} says"
             )
         level = list(chain.from_iterable(level))
     if not set(map(type, level)) <= {kind}:
         wanted = "whole numbers" if kind is int else "strings"
         raise bad_tensor(tensor.name, f"the data of a {tensor.datatype} tensor must be {wanted}")
     if len(level) != size:
-        raise bad_tensor(tensor.name, f"{len(level)} values of data; its shape tells {size}")
+        raise bad_tensor(tensor.name, f"{len(level)} values of data; its shape says {size}")
     return level

@@ -47,7 +47,7 @@ def split_request(message: bytes | bytearray) -> WireRequest:
     """Take a ``ModelInferRequest`` apart.
 
     Raises:
-        Problem: 400, it is no protobuf message; 413, it has more fields than a request may need.
+        Problem: 400, it is not a protobuf message; 413, it has more fields than a request may need.
     """
     walk = _Walk(memoryview(message))
     skeleton: list[memoryview] = []

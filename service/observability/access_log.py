@@ -99,18 +99,18 @@ def _as_json(record: RequestRecord) -> bytes:
 
 def _as_text(record: RequestRecord) -> bytes:
     request = f"{record.status} {record.method} {record.route}"
-    words = [f"INFO {LOGGER}: {request} {1e3 * record.seconds:.1f} ms"]
+    parts = [f"INFO {LOGGER}: {request} {1e3 * record.seconds:.1f} ms"]
     if record.reason:
-        words.append(record.reason)
+        parts.append(record.reason)
     if record.model:
-        words.append(f"{record.model}/{record.version}")
+        parts.append(f"{record.model}/{record.version}")
     verdicts = [image and record.verdict(image) for image in record.images]
     if len(verdicts) > 1:
-        words.append(
+        parts.append(
             f"{sum(verdict.is_ood for verdict in verdicts if verdict)} of {len(verdicts)} ood"
         )
     elif verdicts and verdicts[0]:
         label, p_value, ood = verdicts[0]
-        words.append(f"{label!r} {'ood' if ood else 'known'} p={p_value:.3g}")
-    words.append(f"(request {record.id})\n")
-    return " ".join(words).encode()
+        parts.append(f"{label!r} {'ood' if ood else 'known'} p={p_value:.3g}")
+    parts.append(f"(request {record.id})\n")
+    return " ".join(parts).encode()

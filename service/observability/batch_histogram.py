@@ -13,11 +13,11 @@ class BatchHistogram(Histogram):
     """Prometheus' histogram, with a cheaper way to observe several values.
 
     Each :meth:`observe` takes two locks and tries the buckets one by one; between two runs of a
-    network, with the processor's caches cold, that is dear.
+    network, with the processor's caches cold, that is expensive.
     """
 
     def observe_all(self, values: Sequence[float]) -> None:
-        """Observe each value; one that is no number counts as the lowest, and in no sum."""
+        """Observe each value; one that is not a number counts as the lowest, and in no sum."""
         total = sum(values)
         if math.isnan(total):  # it would be the sum for ever
             total = sum(value for value in values if math.isfinite(value))

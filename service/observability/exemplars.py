@@ -1,4 +1,4 @@
-"""Exemplars: the request behind a number, for who looks at a histogram and wants a case of it."""
+"""Exemplars: the request behind a number, for whoever looks for a case of it in a histogram."""
 
 from __future__ import annotations
 

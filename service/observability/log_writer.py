@@ -60,7 +60,7 @@ class LogWriter(logging.Handler):
         self._descriptor = descriptor
         self._shared = shared
         self.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter(TEXT))
-        self._outbox: BackgroundQueue[bytes | tuple[Callable[[Any], bytes], Any]] = BackgroundQueue(
+        self._queue: BackgroundQueue[bytes | tuple[Callable[[Any], bytes], Any]] = BackgroundQueue(
             "log", self._write, MOST_LINES, GATHER_SECONDS
         )
 
@@ -71,20 +71,20 @@ class LogWriter(logging.Handler):
         except Exception:
             self.handleError(record)
         else:
-            if not self._outbox.put_urgent(line, SPARE_LINES):
+            if not self._queue.put_urgent(line, SPARE_LINES):
                 self.count_dropped(1)
 
-    def offer(self, compose: Callable[[T], bytes], told: T) -> None:
+    def offer(self, compose: Callable[[T], bytes], content: T) -> None:
         """Queue what ``compose`` makes a line of, newline included, in the writer's thread.
 
         A line that finds too many waiting is dropped.
         """
-        if not self._outbox.offer((compose, told)):
+        if not self._queue.offer((compose, content)):
             self.count_dropped(1)
 
     def close(self) -> None:
         """Write what waits; called by :mod:`logging` when the interpreter ends."""
-        self._outbox.close(FLUSH_SECONDS)
+        self._queue.close(FLUSH_SECONDS)
         super().close()
 
     def _write(self, things: list[bytes | tuple[Callable[[Any], bytes], Any]]) -> None:
@@ -155,8 +155,8 @@ def _request_ids(record: logging.LogRecord) -> tuple[str, ...]:
 class _TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         ids = _request_ids(record)
-        told = f" (request {', '.join(ids)})" if ids else ""
-        return super().formatMessage(record) + told
+        ids_shown = f" (request {', '.join(ids)})" if ids else ""
+        return super().formatMessage(record) + ids_shown
 
 
 class _JsonFormatter(logging.Formatter):
@@ -178,5 +178,5 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _encodable(text: str) -> str:
-    """Names of files may hold what is no UTF-8."""
+    """Names of files may hold bytes that are not UTF-8."""
     return text.encode(errors="backslashreplace").decode()

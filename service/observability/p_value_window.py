@@ -62,7 +62,7 @@ class PValueWindow:
         return self._folder is not None
 
     def add(self, p_values: Floats, rejected: int) -> None:
-        """Count a batch; a p-value that is no number counts as the lowest.
+        """Count a batch; a p-value that is not a number counts as the lowest.
 
         Args:
             p_values: float32 [N], in (0, 1]; one equal to an edge belongs below it.

@@ -184,7 +184,7 @@ def _checked_class(said: MarkRequest, known: set[str]) -> str | None:
             f"must be 1 to 100 characters that can name a folder, {MOST_NAME_BYTES} bytes at most",
         )
     if said.mark == "known_class" and name not in known:
-        raise _bad_class(name, "is no class of a model that serves; mark it as new_class")
+        raise _bad_class(name, "is not a class of a model that serves; mark it as new_class")
     if said.mark == "new_class" and name in known:
         raise _bad_class(name, "is a class already; mark it as known_class")
     return name
@@ -214,7 +214,7 @@ def _kind(image: bytes) -> str:
 def _answered_without_database(
     route: Callable[Parameters, Answer],
 ) -> Callable[Parameters, Answer]:
-    """Turn a failing database into a 503, its words into the log alone."""
+    """Turn a failing database into a 503, its message into the log alone."""
 
     @wraps(route)
     def answer(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:

@@ -128,7 +128,7 @@ class ReviewStore:
             self._engine = create_engine(parsed, pool_pre_ping=True)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise InputError(
-                f"'{_without_password(url)}' is no database that can be opened ({error}); "
+                f"'{_without_password(url)}' is not a database that can be opened ({error}); "
                 "give a URL like sqlite:///review.db or postgresql+psycopg://user@host/name"
             ) from error
         self._file: PrivateFile | None = None

@@ -274,9 +274,9 @@ def test_under_overload_a_request_without_a_token_gets_401_and_one_with_it_keeps
     for number, answer in enumerate(answers):
         assert answer.headers["x-request-id"] == f"number-{number}"
     guarded.wait_until(lambda: sum("(request number-" in line for line in guarded.log) == 96)
-    told = [line for line in guarded.log if " 429 POST /v1/predict " in line]
-    assert len(told) == len(refused)
-    assert all(" queue_full " in line for line in told)
+    lines = [line for line in guarded.log if " 429 POST /v1/predict " in line]
+    assert len(lines) == len(refused)
+    assert all(" queue_full " in line for line in lines)
     text = guarded.get("/metrics").text
     of_refused = 'isoserve_request_duration_seconds_{}{{route="/v1/predict",status="429"}} '
     numbers = {

@@ -40,7 +40,7 @@ WHOLE = encode("JPEG", PIXELS)
 TORN = encode("PNG", PIXELS)[:-200]
 COMMENTS = 6 * (b"\xff\xfe" + (60_000).to_bytes(2, "big") + bytes(59_998))
 LARGE = WHOLE[:2] + COMMENTS + WHOLE[2:]
-"""For the lane of large images."""
+"""For the threads of large images."""
 
 
 def tensor(image: bytes) -> dict[str, Any]:

@@ -122,13 +122,13 @@ def test_agreement_is_counted_to_the_unit(
     for pixels in traffic:
         answer = server.post("/v1/predict", content=encode("PNG", pixels))
         assert (answer.status_code, answer.json()["version"]) == (200, 1)
-    want = expected(traffic)
-    assert len({key[2] for key in want}) >= 3
-    assert len({key[0] for key in want}) == 2
+    wanted = expected(traffic)
+    assert len({key[2] for key in wanted}) >= 3
+    assert len({key[0] for key in wanted}) == 2
     server.wait_until(
         lambda: sum(series(server, "isoserve_shadow_images_total").values()) == len(traffic)
     )
-    assert series(server, "isoserve_shadow_images_total") == want
+    assert series(server, "isoserve_shadow_images_total") == wanted
     assert sum(series(server, "isoserve_images_total").values()) == len(traffic)
     if workers == 1:
         found = comparison(server)
@@ -138,9 +138,9 @@ def test_agreement_is_counted_to_the_unit(
         assert dataclasses.asdict(shadow.comparison) == found
         assert found["live_version"] == 1
         assert found["images"] == len(traffic)
-        assert found["class_agrees"] == sum(n for key, n in want.items() if key[0] == "true")
+        assert found["class_agrees"] == sum(n for key, n in wanted.items() if key[0] == "true")
         for who in REJECTED:
-            assert found["rejected"][who] == sum(n for key, n in want.items() if key[2] == who)
+            assert found["rejected"][who] == sum(n for key, n in wanted.items() if key[2] == who)
 
 
 def test_a_shadow_of_another_size_is_shown_the_file_and_pixels_alone_are_dropped(
@@ -232,19 +232,19 @@ def test_a_named_shadow_that_is_not_there_is_told_of_once_until_it_has_appeared(
     write_tiny_model(tmp_path / "m" / "1" / "model.onnx", LIVE)
     server = start_server(tmp_path, "--shadow", "m:2:1,other:1", "--watch-seconds", "0.05")
 
-    def told(name: str) -> int:
+    def warnings(name: str) -> int:
         return sum("WARNING" in line and f" {name}, named as" in line for line in server.log)
 
     def state() -> str:
         return str(server.get("/v1/models/m").json()["versions"][0]["state"])
 
-    server.wait_until(lambda: told("m version 2") == told("other version 1") == 1)
+    server.wait_until(lambda: warnings("m version 2") == warnings("other version 1") == 1)
     write_tiny_model(tmp_path / "m" / "2" / "model.onnx", OTHER)
     server.wait_until(lambda: state() == "shadow")
-    assert told("m version 2") == 1
+    assert warnings("m version 2") == 1
     shutil.rmtree(tmp_path / "m" / "2")
-    server.wait_until(lambda: told("m version 2") == 2)
-    assert told("other version 1") == 1
+    server.wait_until(lambda: warnings("m version 2") == 2)
+    assert warnings("other version 1") == 1
 
 
 def test_a_shadow_that_comes_late_is_refused_while_bad_and_never_answers(

@@ -127,8 +127,8 @@ def drift_routes(repository: Repository, alpha: float) -> APIRouter:
         served = repository.find(name).served
         if served is None:
             raise Problem(503, "no_model_ready", f"no version of '{name}' serves", retry_after=5)
-        counted = served.series.window
-        fine, rejected = counted.last(window)
+        window_counts = served.series.window
+        fine, rejected = window_counts.last(window)
         calibration = served.model.card.calibration.n
         counts = coarse(fine)
         images = int(counts.sum())
@@ -136,7 +136,7 @@ def drift_routes(repository: Repository, alpha: float) -> APIRouter:
             model=name,
             version=served.model.version,
             window_seconds=window,
-            scope="workers" if counted.of_all_workers else "process",
+            scope="workers" if window_counts.of_all_workers else "process",
             images=images,
             histogram=[
                 Bucket(le=le, count=count, expected=expected)

@@ -18,7 +18,7 @@ from isoserve.service.batching.errors import InferenceFailed, PredictionError
 from isoserve.service.batching.image_cost import ImageCost
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.predictor import Predictor, Query, build_document, build_json
-from isoserve.service.batching.work_lane import WorkLanes
+from isoserve.service.batching.thread_pools import ThreadPools
 from isoserve.service.errors import Problem
 from isoserve.service.http.body import BodyLimits, read_body
 from isoserve.service.http.disconnect import gather_until_disconnect
@@ -45,10 +45,10 @@ class PredictRoutes:
         self,
         settings: Settings,
         predictor: Predictor,
-        lanes: WorkLanes,
+        pools: ThreadPools,
     ) -> None:
         self._predictor = predictor
-        self._lanes = lanes
+        self._pools = pools
         self._alpha = settings.alpha
         self._most_images = settings.max_batch_images
         self._one = BodyLimits(settings.max_body_bytes, settings.body_seconds)
@@ -65,7 +65,7 @@ class PredictRoutes:
             if is_multipart(scope["headers"]):
                 form = (body, scope["headers"], FILE_FIELD, 1)
                 if len(body) > SMALL_BYTES:  # one that is made for it takes a second to parse
-                    (body,) = await self._lanes.parsing.run(lambda: images_of_form(*form))
+                    (body,) = await self._pools.parsing.run(lambda: images_of_form(*form))
                 else:
                     (body,) = images_of_form(*form)
             cost = self._predictor.check(body, served.model.card.input)
@@ -97,7 +97,7 @@ class PredictRoutes:
                     f"send multipart/form-data with the images in the field '{FILES_FIELD}'",
                 )
             body = await read_body(scope, receive, self._many)
-            images = await self._lanes.parsing.run(
+            images = await self._pools.parsing.run(
                 lambda: self._read_form(body, headers, served.model.card.input)
             )
             results = await self._verdicts(images, served, query, record, receive)

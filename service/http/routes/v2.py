@@ -180,9 +180,9 @@ class InferenceProtocol:
             return request, self._inference.check(request.images, reader.spec)
 
         if encoding is not None:
-            request, costs = await self._inference.lanes.inflating.run(read)
+            request, costs = await self._inference.pools.inflating.run(read)
         elif len(body) > INLINE_BYTES:
-            request, costs = await self._inference.lanes.parsing.run(read)
+            request, costs = await self._inference.pools.parsing.run(read)
         else:
             request, costs = read()
         record.alpha = request.alpha

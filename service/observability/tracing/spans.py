@@ -64,7 +64,7 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._sampler = self._provider.sampler
         self._tracer = self._provider.get_tracer("isoserve", version("isoserve"))
-        self._outbox: BackgroundQueue[tuple[RequestRecord, Joined]] = BackgroundQueue(
+        self._queue: BackgroundQueue[tuple[RequestRecord, Joined]] = BackgroundQueue(
             "traces", self._make_all, MOST_WAITING, GATHER_SECONDS
         )
 
@@ -84,12 +84,12 @@ class Tracing:
 
     def add(self, record: RequestRecord, joined: Joined) -> None:
         """Trace a finished request; does not wait."""
-        if not self._outbox.offer((record, joined)):
+        if not self._queue.offer((record, joined)):
             self._count_dropped()
 
     def close(self) -> None:
         """Send what waits, unless the receiver takes too long."""
-        self._outbox.close(CLOSE_SECONDS)
+        self._queue.close(CLOSE_SECONDS)
         sending = threading.Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
         sending.join(CLOSE_SECONDS)

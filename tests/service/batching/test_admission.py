@@ -34,15 +34,15 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def door(seconds_an_image: float = 0.01) -> Admission:
-    made = Admission(LIMITS, SERVERS)
-    made.served(10, 10 * seconds_an_image)
-    return made
+def admission_of(seconds_an_image: float = 0.01) -> Admission:
+    queue = Admission(LIMITS, SERVERS)
+    queue.served(10, 10 * seconds_an_image)
+    return queue
 
 
-def limit_met(made: Admission, waiting: int, images: int = 1) -> str:
+def limit_met(queue: Admission, waiting: int, images: int = 1) -> str:
     try:
-        made.admit(waiting, images)
+        queue.admit(waiting, images)
     except QueueFull as refusal:
         return refusal.limit
     return ""
@@ -54,41 +54,41 @@ def test_a_refusal_says_when_to_come_back() -> None:
 
 
 def test_the_expected_wait_is_images_times_cost_over_servers(clock: Clock) -> None:  # noqa: ARG001
-    made = door(0.01)
-    assert limit_met(made, 100) == ""  # 100 x 0.01 / 2 = 0.5 s
-    assert limit_met(made, 101) == "seconds"
+    queue = admission_of(0.01)
+    assert limit_met(queue, 100) == ""  # 100 x 0.01 / 2 = 0.5 s
+    assert limit_met(queue, 101) == "seconds"
 
 
 def test_images_are_limited_whatever_they_cost(clock: Clock) -> None:  # noqa: ARG001
-    assert limit_met(door(1e-6), 999, 1) == ""
-    assert limit_met(door(1e-6), 999, 2) == "images"
+    assert limit_met(admission_of(1e-6), 999, 1) == ""
+    assert limit_met(admission_of(1e-6), 999, 2) == "images"
 
 
 def test_after_a_refusal_the_queue_is_short_until_nothing_was_refused_for_a_while(
     clock: Clock,
 ) -> None:
-    made = door()
-    assert limit_met(made, 101) == "seconds"
-    assert limit_met(made, SHORT_QUEUE * SERVERS) == "overload"
-    assert limit_met(made, SHORT_QUEUE * SERVERS - 1) == ""
+    queue = admission_of()
+    assert limit_met(queue, 101) == "seconds"
+    assert limit_met(queue, SHORT_QUEUE * SERVERS) == "overload"
+    assert limit_met(queue, SHORT_QUEUE * SERVERS - 1) == ""
     clock.now += 0.9 * CALM_SECONDS
-    assert limit_met(made, 50) == "overload"
+    assert limit_met(queue, 50) == "overload"
     clock.now += 0.9 * CALM_SECONDS
-    assert limit_met(made, 50) == "overload"
+    assert limit_met(queue, 50) == "overload"
     clock.now += 1.1 * CALM_SECONDS
-    assert limit_met(made, 50) == ""
+    assert limit_met(queue, 50) == ""
 
 
 def test_of_a_slow_network_one_image_a_server_waits(clock: Clock) -> None:  # noqa: ARG001
-    assert limit_met(door(60.0), SERVERS - 1) == ""
-    assert limit_met(door(60.0), SERVERS) == "seconds"
+    assert limit_met(admission_of(60.0), SERVERS - 1) == ""
+    assert limit_met(admission_of(60.0), SERVERS) == "seconds"
 
 
 def test_a_batch_request_finds_room_in_an_empty_queue_under_overload(clock: Clock) -> None:
-    made = door()
-    assert limit_met(made, 101) == "seconds"
+    queue = admission_of()
+    assert limit_met(queue, 101) == "seconds"
     clock.now += 0.1
-    assert limit_met(made, 0, 64) == ""
+    assert limit_met(queue, 0, 64) == ""
 
 
 @pytest.mark.parametrize("offered", [4.0, 20.0])
@@ -96,7 +96,7 @@ def test_under_lasting_overload_what_is_accepted_waits_for_a_few_images_only(
     clock: Clock, offered: float
 ) -> None:
     """Images arrive ``offered`` times as fast as two servers of 40 ms an image take them."""
-    made, cost = door(0.04), 0.04 / SERVERS
+    queue, cost = admission_of(0.04), 0.04 / SERVERS
     waiting, waits, refused = 0, [], 0
     due = clock.now
     for step in itertools.count():
@@ -105,7 +105,7 @@ def test_under_lasting_overload_what_is_accepted_waits_for_a_few_images_only(
             waiting, due = waiting - 1, due + cost
         if not waiting:
             due = max(due, clock.now + cost)
-        if limit_met(made, waiting):
+        if limit_met(queue, waiting):
             refused += 1
         else:
             waits.append((clock.now, waiting * cost))

@@ -139,6 +139,6 @@ def test_after_a_second_without_cheap_images_nothing_counts_as_expensive(
     large = ImageCost(0.08, 2**20)
     submit(pool, Picture("large 0", large))
     wait_until(lambda: len(decoder.begun) == 2)
-    submit(pool, Picture("large 1", large))  # waits behind both: it is not given a lane of its own
+    submit(pool, Picture("large 1", large))  # waits behind both: it gets no queue of its own
     time.sleep(0.05)
     assert decoder.begun == ["photo", "large 0"]

@@ -1,4 +1,4 @@
-"""The short way and the long one: which requests take which, and that nobody can tell."""
+"""The fast path and the ASGI path: which requests take which, and that both answer the same."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Nowhere:
         ),
     ],
 )
-def test_only_a_plain_small_image_goes_the_short_way(
+def test_only_a_plain_small_image_takes_the_fast_path(
     tmp_path: Path, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], short: bool
 ) -> None:
     app = create_app(Settings(repository=tmp_path))
@@ -60,7 +60,7 @@ def test_only_a_plain_small_image_goes_the_short_way(
     assert (found is not None) == short
 
 
-def test_with_tokens_every_request_goes_the_long_way(tmp_path: Path) -> None:
+def test_with_tokens_every_request_takes_the_asgi_path(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("a-token-of-sixteen-letters\n")
     app = create_app(Settings(repository=tmp_path, token_file=tokens))
@@ -76,13 +76,13 @@ def connection(server: RunningServer) -> Iterator[socket.socket]:
 
 
 def plain(body: bytes, query: str = "", *lines: str) -> bytes:
-    """A request that goes the short way."""
+    """A request that takes the fast path."""
     named = "".join(f"{line}\r\n" for line in (f"Content-Length: {len(body)}", *lines))
     return f"POST /v1/predict{query} HTTP/1.1\r\nHost: x\r\n{named}\r\n".encode() + body
 
 
 def chunked(body: bytes, query: str = "", *lines: str) -> bytes:
-    """The same request, for the long way."""
+    """The same request, for the ASGI path."""
     named = "".join(f"{line}\r\n" for line in ("Transfer-Encoding: chunked", *lines))
     head = f"POST /v1/predict{query} HTTP/1.1\r\nHost: x\r\n{named}\r\n".encode()
     pieces = b"%x\r\n%s\r\n" % (len(body), body) if body else b""

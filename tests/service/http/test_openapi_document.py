@@ -15,7 +15,7 @@ from isoserve.service.app import create_app
 from isoserve.service.settings import Settings
 
 # 413 is how too many images are refused; schemathesis does not count it among refusals by itself.
-# Each part of a batch is bytes, whatever its JSON type was, and a bad one is told of in a 200.
+# Each part of a batch is bytes, whatever its JSON type was, and a bad one is answered within a 200.
 CONFIG = """
 [parameters]
 "path.name" = "tiny"

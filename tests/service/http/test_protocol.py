@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from isoserve.service.errors import Problem
 from isoserve.service.http.hooks import ConnectionLimits
-from isoserve.service.http.protocol import MOST_PIPELINED, guarded
+from isoserve.service.http.protocol import MOST_PIPELINED, limited_protocol
 
 RED = colour(255, 0, 0)
 LIVE = b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -225,7 +225,7 @@ async def _silent(scope: Any, receive: Any, send: Any) -> None: ...
 
 def test_refusals_do_not_pile_up_for_a_client_that_takes_none() -> None:
     async def run() -> tuple[bytes, bytes]:
-        http = guarded(ConnectionLimits(10, 16_384, 10, 75), _FullDoor())  # type: ignore[arg-type]
+        http = limited_protocol(ConnectionLimits(10, 16_384, 10, 75), _FullDoor())  # type: ignore[arg-type]
         config = uvicorn.Config(_silent, http=http, log_config=None)
         protocol = http(config, ServerState(), {})
         transport = _Transport()

@@ -44,8 +44,8 @@ def test_an_explanation_shows_the_pixels_of_the_one_path_and_all_distances(
     assert verdict.explanation is not None
     seen = to_pixels(Image.open(io.BytesIO(body)), InputSpec(height=8, width=8))
     assert (pixels_of(verdict.explanation) == seen).all()
-    want = reference(seen[None], TinyModel())["distances"][0]
-    assert verdict.explanation.distances == pytest.approx(want, abs=1e-5)
+    expected = reference(seen[None], TinyModel())["distances"][0]
+    assert verdict.explanation.distances == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(("side", "thread"), [(40, "slot-0"), (600, "large-0")])

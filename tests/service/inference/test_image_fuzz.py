@@ -74,7 +74,7 @@ def edit(body: bytes, edits: list[tuple[str, float, bytes, int]]) -> bytes:
 
 
 def mend_checksums(body: bytes) -> bytes:
-    """Give every whole chunk of a PNG its right CRC, so that edits get past that door."""
+    """Give every whole chunk of a PNG its right CRC, so that edits get past that check."""
     if body[:8] != b"\x89PNG\r\n\x1a\n":
         return body
     mended, position = body[:8], 8

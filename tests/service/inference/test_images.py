@@ -54,7 +54,7 @@ def with_height(jpeg: bytes, height: int) -> bytes:
 
 
 def refusal_of(body: bytes, limits: ImageLimits = LIMITS) -> InvalidImage | None:
-    """What the client is told, or None where there are pixels."""
+    """What the client is answered, or None where there are pixels."""
     try:
         check_header(body, limits)
         pixels = decode(body, SPEC, limits)

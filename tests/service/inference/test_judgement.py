@@ -1,4 +1,4 @@
-"""An output that cannot be right is no verdict, and one image's fault is no other's."""
+"""An output that cannot be right is not a verdict, and one image's fault is not another's."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_id_and_alpha_are_read_and_unknown_parameters_passed_over() -> None:
         (pixels(shape=[2**63, 2**63, 2**63, 3]), "takes UINT8 [N, 2, 3, 3]"),
         (pixels(shape=[]), "takes UINT8 [N, 2, 3, 3]"),
         (pixels(shape=[0, 2, 3, 3], data=[]), "holds no image"),
-        (pixels(shape=[1, 2, 3, 3]), "36 values of data; its shape tells 18"),
+        (pixels(shape=[1, 2, 3, 3]), "36 values of data; its shape says 18"),
         (pixels(data=np.moveaxis(PIXELS, 3, 1).tolist()), "not nested as its shape"),
         (pixels(data=[*range(35), 256]), "outside 0..255"),
         (pixels(data=[*range(35), -1]), "outside 0..255"),

@@ -1,4 +1,4 @@
-"""A line a request, from a real server's stderr."""
+"""One line per request, from a real server's stderr."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TOKEN = "a-token-of-twenty-two!"
 
 @pytest.fixture(scope="module", name="root")
 def _root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("told")
+    root = tmp_path_factory.mktemp("logging")
     write_tiny_model(root / "tiny" / "1" / "model.onnx")
     return root
 
 
-@pytest.fixture(scope="module", name="told")
+@pytest.fixture(scope="module", name="logging")
 def _told(start_server: StartServer, root: Path) -> RunningServer:
     return start_server(root, "--access-log", "--log-format", "json")
 
@@ -50,11 +50,11 @@ def line_of(server: RunningServer, request_id: str) -> dict[str, Any]:
 
 
 def test_a_prediction_is_told_with_its_verdict_and_where_its_time_went(
-    told: RunningServer,
+    logging: RunningServer,
 ) -> None:
     begun = time.time()
-    answer = told.post("/v1/predict", content=RED, headers={"X-Request-ID": "my-own-id"})
-    line = line_of(told, "my-own-id")
+    answer = logging.post("/v1/predict", content=RED, headers={"X-Request-ID": "my-own-id"})
+    line = line_of(logging, "my-own-id")
     verdict = answer.json()
     assert line["id"] == verdict["id"]
     assert (line["method"], line["route"], line["status"]) == ("POST", "/v1/predict", 200)
@@ -70,20 +70,20 @@ def test_a_prediction_is_told_with_its_verdict_and_where_its_time_went(
     assert begun - 1 <= told_at <= time.time()
 
 
-def test_the_verdict_told_is_the_one_at_the_alpha_of_the_request(told: RunningServer) -> None:
+def test_the_verdict_logged_is_the_one_at_the_alpha_of_the_request(logging: RunningServer) -> None:
     for alpha, is_ood in ((0.001, False), (0.999, True)):
         request_id = f"at-alpha-{alpha}"
         headers = {"X-Request-ID": request_id}
-        answer = told.post(f"/v1/predict?alpha={alpha}", content=GRAY, headers=headers).json()
+        answer = logging.post(f"/v1/predict?alpha={alpha}", content=GRAY, headers=headers).json()
         assert 0.001 < answer["ood"]["p_value"] < 0.05
-        assert line_of(told, request_id)["is_ood"] is answer["ood"]["is_ood"] is is_ood
+        assert line_of(logging, request_id)["is_ood"] is answer["ood"]["is_ood"] is is_ood
 
 
-def test_a_batch_is_one_line_with_a_column_of_verdicts(told: RunningServer) -> None:
+def test_a_batch_is_one_line_with_a_column_of_verdicts(logging: RunningServer) -> None:
     files = [("files", ("x", each)) for each in (RED, b"no image", GRAY)]
-    answer = told.post("/v1/predict/batch", files=files, headers={"X-Request-ID": "a-batch"})
+    answer = logging.post("/v1/predict/batch", files=files, headers={"X-Request-ID": "a-batch"})
     first, _, last = answer.json()["results"]
-    line = line_of(told, "a-batch")
+    line = line_of(logging, "a-batch")
     assert (line["images"], line["rejected"]) == (3, 1)
     assert line["labels"] == ["red", None, last["prediction"]["label"]]
     assert line["p_values"] == [first["ood"]["p_value"], None, last["ood"]["p_value"]]
@@ -103,47 +103,47 @@ def test_a_batch_is_one_line_with_a_column_of_verdicts(told: RunningServer) -> N
     ],
 )
 def test_a_refusal_is_told_with_its_reason(
-    told: RunningServer, path: str, body: bytes, status: int, reason: str
+    logging: RunningServer, path: str, body: bytes, status: int, reason: str
 ) -> None:
-    answer = told.post(path, content=body)
-    line = line_of(told, answer.headers["x-request-id"])
+    answer = logging.post(path, content=body)
+    line = line_of(logging, answer.headers["x-request-id"])
     assert (line["status"], line["reason"]) == (status, reason)
     assert "label" not in line
 
 
-def test_the_protocol_of_version_2_is_told_too(told: RunningServer) -> None:
+def test_the_protocol_of_version_2_is_logged_too(logging: RunningServer) -> None:
     pixels = np.zeros((2, 8, 8, 3), dtype=np.uint8)
     tensor = {"name": "images", "shape": [2, 8, 8, 3], "datatype": "UINT8", "data": pixels.tolist()}
-    answer = told.post("/v2/models/tiny/infer", json={"inputs": [tensor]})
-    line = line_of(told, answer.headers["x-request-id"])
+    answer = logging.post("/v2/models/tiny/infer", json={"inputs": [tensor]})
+    line = line_of(logging, answer.headers["x-request-id"])
     assert (line["route"], line["status"]) == ("/v2/models/{name}/infer", 200)
     assert (line["images"], len(line["labels"])) == (2, 2)
 
 
-def test_what_machines_ask_every_few_seconds_is_not_told(told: RunningServer) -> None:
+def test_what_machines_ask_every_few_seconds_is_not_logged(logging: RunningServer) -> None:
     asked = ["/healthz/live", "/healthz/ready", "/v2/health/ready", "/metrics"]
-    ids = [told.get(path).headers["x-request-id"] for path in asked]
-    last = told.get("/v1/models").headers["x-request-id"]
-    assert line_of(told, last)["route"] == "/v1/models"
-    assert not [line for line in told.log if any(each in line for each in ids)]
+    ids = [logging.get(path).headers["x-request-id"] for path in asked]
+    last = logging.get("/v1/models").headers["x-request-id"]
+    assert line_of(logging, last)["route"] == "/v1/models"
+    assert not [line for line in logging.log if any(each in line for each in ids)]
 
 
-def test_neither_image_nor_credentials_are_told(told: RunningServer) -> None:
-    told.post(
+def test_neither_image_nor_credentials_are_logged(logging: RunningServer) -> None:
+    logging.post(
         "/v1/predict?explain=true",
         content=RED,
         headers={"X-Request-ID": "private", "Authorization": f"Bearer {TOKEN}"},
     )
-    line_of(told, "private")
-    text = "".join(told.log)
+    line_of(logging, "private")
+    text = "".join(logging.log)
     assert TOKEN not in text
     for begin in range(len(RED) - 12):
         assert RED[begin : begin + 12].hex() not in text
     assert base64.b64encode(RED)[:40].decode() not in text
 
 
-def test_every_line_of_the_server_is_a_document(told: RunningServer) -> None:
-    documents = [json.loads(line) for line in [*told.log]]
+def test_every_line_of_the_server_is_a_document(logging: RunningServer) -> None:
+    documents = [json.loads(line) for line in [*logging.log]]
     assert {"isoserve", "isoserve.repository"} <= {each["logger"] for each in documents}
     for document in documents:
         assert {"time", "level", "logger"} <= set(document)
@@ -217,10 +217,10 @@ def test_the_last_lines_are_written_before_the_server_ends(
         time.sleep(0.05)
 
 
-def test_the_format_of_a_photograph_and_its_own_lane_are_told(told: RunningServer) -> None:
+def test_the_format_of_a_photograph_and_its_decoding_are_logged(logging: RunningServer) -> None:
     photo = encode("JPEG", np.full((700, 700, 3), (0, 0, 255), dtype=np.uint8))
-    told.post("/v1/predict", content=photo, headers={"X-Request-ID": "a-photo"})
-    line = line_of(told, "a-photo")
+    logging.post("/v1/predict", content=photo, headers={"X-Request-ID": "a-photo"})
+    line = line_of(logging, "a-photo")
     assert (line["label"], line["image_format"]) == ("blue", "JPEG")
     assert line["image_bytes"] == len(photo)
     assert line["decode_seconds"] > 0

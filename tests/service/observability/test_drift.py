@@ -58,8 +58,8 @@ def test_an_image_on_an_edge_is_counted_below_it_as_the_verdict_compares_it() ->
 
 def test_coarse_counts_are_numpys_histogram() -> None:
     p_values = np.random.default_rng(0).random(5000)
-    want = np.histogram(p_values, [0, *P_VALUE_BUCKETS])[0]
-    assert coarse(fine_counts(p_values)).tolist() == want.tolist()
+    expected = np.histogram(p_values, [0, *P_VALUE_BUCKETS])[0]
+    assert coarse(fine_counts(p_values)).tolist() == expected.tolist()
 
 
 def test_a_p_value_that_is_no_number_counts_as_the_lowest() -> None:
@@ -123,10 +123,10 @@ def test_kolmogorov_is_smirnovs_two_sample_test_of_the_scores(n: int, m: int, sh
     rng = np.random.default_rng(n + m)
     calibration, scores = rng.normal(0, 1, m), rng.normal(-shift, 1, n)
     found = kolmogorov(fine_counts(conformal(scores, calibration)), m)
-    want = stats.ks_2samp(scores, calibration, method="asymp")
+    expected = stats.ks_2samp(scores, calibration, method="asymp")
     # Read at the edges only: too small by one step and one rank at most, never too large.
     step = 1 / FINE_BUCKETS + 1 / m
-    assert want.statistic - step <= found.distance <= want.statistic + 1 / (m + 1)
+    assert expected.statistic - step <= found.distance <= expected.statistic + 1 / (m + 1)
     root = np.sqrt(n * m / (n + m))
     tail = stats.kstwobign.sf((root + 0.12 + 0.11 / root) * found.distance)
     assert found.p_value == pytest.approx(tail, abs=1e-9)
@@ -155,8 +155,8 @@ def test_a_tenth_of_foreign_images_among_a_thousand_is_called_drift() -> None:
 
 def test_wilsons_interval_and_the_chi_squared_quantile_are_scipys() -> None:
     for hits, n in [(0, 10), (3, 40), (40, 40), (500, 9000)]:
-        want = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
-        assert wilson(hits, n) == pytest.approx((want.low, want.high), abs=1e-12)
+        expected = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+        assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert wilson(0, 0) == (0.0, 1.0)
     for degrees in range(3, 13):
         assert chi_squared_quantile(0.99, degrees) == pytest.approx(
@@ -186,8 +186,8 @@ def test_the_route_counts_every_image_once_and_says_how_it_deviates(
     found = server.get("/v1/models/tiny/drift", params={"window": 3600}).json()
     assert (found["model"], found["version"], found["window_seconds"]) == ("tiny", 1, 3600)
     assert found["scope"] == "process"
-    want = np.histogram(np.float32(p_values), np.float32([0, *P_VALUE_BUCKETS]))[0]
-    assert [bucket["count"] for bucket in found["histogram"]] == want.tolist()
+    expected = np.histogram(np.float32(p_values), np.float32([0, *P_VALUE_BUCKETS]))[0]
+    assert [bucket["count"] for bucket in found["histogram"]] == expected.tolist()
     assert sum(found["fine_counts"]) == found["images"] == 40
     rejection = found["rejection"]
     assert rejection["rejected"] == sum(p <= 0.05 for p in p_values) == 35

@@ -93,7 +93,7 @@ def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(pipe: tuple[int, int])
     writer.count_dropped = dropped.append
     offered = 2 * MOST_LINES
     for number in range(offered):
-        writer.offer(lambda told: b"%05d" % told + b"x" * 94 + b"\n", number)
+        writer.offer(lambda content: b"%05d" % content + b"x" * 94 + b"\n", number)
     assert dropped  # the pipe holds 64 KB, and offering went on
     kept = offered - sum(dropped)
     lines: list[bytes] = []
@@ -127,7 +127,7 @@ def test_two_writers_on_one_pipe_do_not_tear_each_others_lines(pipe: tuple[int, 
 
     def write_many(writer: LogWriter, letter: bytes) -> None:
         for _ in range(3_000):
-            writer.offer(lambda told: told * 300 + b"\n", letter)
+            writer.offer(lambda content: content * 300 + b"\n", letter)
         writer.close()
 
     threads = [
@@ -163,8 +163,8 @@ def test_a_line_that_cannot_be_composed_costs_no_other(pipe: tuple[int, int]) ->
     read, write = pipe
     writer = LogWriter("text", write)
 
-    def fail(told: str) -> bytes:
-        raise RuntimeError(told)
+    def fail(content: str) -> bytes:
+        raise RuntimeError(content)
 
     for compose in (fail, str.encode, fail, str.encode):
         writer.offer(compose, "a line\n")

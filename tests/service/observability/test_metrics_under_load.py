@@ -35,7 +35,7 @@ def scraped(server: RunningServer) -> Counts:
 
 
 def send(server: RunningServer, client_number: int) -> Counts:
-    """Single images, batches and what is no image; what must have been counted of it."""
+    """Single images, batches and what is not an image; what must have been counted of it."""
     sent: Counts = Counter()
     with httpx.Client(base_url=server.url, timeout=60) as client:
         for number in range(ROUNDS):

@@ -121,11 +121,11 @@ def test_a_prediction_is_a_span_with_its_stages_inside(
     assert span.name == "POST /v1/predict"
     assert span.kind == Span.SPAN_KIND_SERVER
     assert not span.parent_span_id
-    told = attributes(span)
-    assert told["http.response.status_code"] == 200
-    assert (told["isoserve.model"], told["isoserve.version"]) == ("tiny", 1)
-    assert (told["isoserve.label"], told["isoserve.is_ood"]) == ("red", False)
-    assert told["isoserve.p_value"] == pytest.approx(answer["ood"]["p_value"])
+    given = attributes(span)
+    assert given["http.response.status_code"] == 200
+    assert (given["isoserve.model"], given["isoserve.version"]) == ("tiny", 1)
+    assert (given["isoserve.label"], given["isoserve.is_ood"]) == ("red", False)
+    assert given["isoserve.p_value"] == pytest.approx(answer["ood"]["p_value"])
     assert before <= span.start_time_unix_nano <= after
     stages = sorted(children, key=lambda each: each.start_time_unix_nano)
     assert [stage.name for stage in stages] == ["queue", "decode", "inference"]

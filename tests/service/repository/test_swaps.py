@@ -28,7 +28,7 @@ Said = tuple[int, int, str]
 
 
 def publish(root: Path, version: int) -> None:
-    """A version whose class names tell its number."""
+    """A version whose class names contain its number."""
     classes = tuple(f"{name} of {version}" for name in ("red", "green", "blue"))
     write_tiny_model(root / "m" / str(version) / "model.onnx", TinyModel(classes=classes))
 
@@ -61,7 +61,7 @@ def ask_protocol(client: httpx.Client) -> Said:
 
 
 class Load:
-    """Clients that ask without a pause, each in its own way, until they are told to stop."""
+    """Clients that ask without a pause, each in its own way, until they are stopped."""
 
     def __init__(self, url: httpx.URL) -> None:
         self.said: Counter[Said] = Counter()

@@ -22,7 +22,7 @@ LOADS = QueueLimits(images=16, seconds=60.0, max_batch=1)
 Result = TypeVar("Result")
 
 
-class WorkLane:
+class BoundedPool:
     """A few threads for one kind of work; what waits for them is bounded in seconds.
 
     Args:
@@ -69,8 +69,8 @@ class WorkLane:
             self._admission.served(1, perf_counter() - started)
 
 
-class WorkLanes:
-    """The lanes of a server, so that no kind of work waits for another.
+class ThreadPools:
+    """The pools of a server, so that no kind of work waits for another.
 
     Attributes:
         parsing: large bodies, a batch's form among them.
@@ -79,11 +79,11 @@ class WorkLanes:
     """
 
     def __init__(self, limits: QueueLimits) -> None:
-        self.parsing = WorkLane("parse", PARSING_THREADS, limits)
-        self.inflating = WorkLane("inflate", 1, limits)
-        self.loading = WorkLane("load", 1, LOADS)
+        self.parsing = BoundedPool("parse", PARSING_THREADS, limits)
+        self.inflating = BoundedPool("inflate", 1, limits)
+        self.loading = BoundedPool("load", 1, LOADS)
 
     def close(self) -> None:
         """Blocks until what runs has ended."""
-        for lane in (self.parsing, self.inflating, self.loading):
-            lane.close()
+        for pool in (self.parsing, self.inflating, self.loading):
+            pool.close()

@@ -33,7 +33,7 @@ SLOWEST, FASTEST = 8.0, 1 / 8
 """How far this machine may be from the one that costs were measured on, with all that it does."""
 
 
-class DecodeLane:
+class DecodeQueue:
     """A queue and its threads.
 
     Args:
@@ -149,7 +149,7 @@ class DecodeLane:
         return True
 
     def _take(self) -> Job | None:
-        """The next job that there is memory for; None once the lane is closed and empty."""
+        """The next job that there is memory for; None once the queue is closed and empty."""
         with self._changed:
             while True:
                 if self._heap and self._fits(self._heap[0][2].cost.memory):
@@ -165,7 +165,7 @@ class DecodeLane:
         return not self._running or self._running_memory + memory <= self._memory
 
     def _learn(self, expected: float, taken: float) -> None:
-        """How this machine's seconds compare with those costs are told in."""
+        """How this machine's seconds compare with those that costs are given in."""
         ratio = min(max(taken / expected, FASTEST), SLOWEST)
         with self._changed:
             self._pace += COST_SMOOTHING * (ratio - self._pace)
