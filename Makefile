@@ -1,7 +1,9 @@
 # Two commands for a newcomer: `make serve` and `make test`. Each sets up all it needs in .venv.
 PYTHON ?= python3.11
 VENV ?= .venv
-PORT ?= 8000
+# As `isoserve serve` reads it: Kubernetes' own ISOSERVE_PORT=tcp://... is no port.
+PORT ?= $(or $(filter-out tcp:%,$(ISOSERVE_PORT)),8000)
+REPOSITORY ?= $(or $(ISOSERVE_REPOSITORY),model_repository)
 
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -14,12 +16,12 @@ test check-deploy: export OMP_NUM_THREADS = 1
 
 serve: $(VENV)/.serve
 	@echo
-	@echo "  Serving model_repository/ on http://localhost:$(PORT) (Ctrl-C stops it). Try:"
+	@echo "  Serving $(REPOSITORY) on http://localhost:$(PORT) (Ctrl-C stops it). Try:"
 	@echo
 	@echo "    curl --data-binary @photo.jpg localhost:$(PORT)/v1/predict"
 	@echo "    open http://localhost:$(PORT) in a browser and drop an image on the page"
 	@echo
-	@$(bin)/isoserve serve model_repository --port $(PORT)
+	@$(bin)/isoserve serve $(REPOSITORY) --port $(PORT)
 
 test: $(VENV)/.test lint
 	$(bin)/python -m pytest

@@ -25,8 +25,9 @@ HEAD = f"""\
 Each setting is a flag of `isoserve serve` and an environment variable of the same name with the
 prefix `{ENV_PREFIX}`; a flag wins over the variable, and that over the default. A value out of its
 range, or two that contradict each other, stop the program at once with one line that names both
-and exit code 2. `isoserve predict --model` reads the variables too, so that its limits, its batch
-size and its alpha are the server's.
+and exit code 2. An empty variable is as one that is not set, and what Kubernetes sets for a Service
+that is named isoserve (`ISOSERVE_PORT=tcp://...`) is passed over. `isoserve predict --model` reads
+the variables of its limits, its batch size and its alpha too, so that they are the server's.
 
 """
 

@@ -14,8 +14,13 @@ torch is needed for the last two groups alone: ``pip install 'isoserve[train]'``
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Before any import of onnxruntime, which else writes a device's id and its events into the home.
+if not os.environ.get("ORT_DISABLE_TELEMETRY"):
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from isoserve.client.client import AsyncClient, Client

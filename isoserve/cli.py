@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import io
+import os
+import shutil
 import sys
+import tempfile
 
 import click
 from click.shell_completion import CompletionItem
@@ -60,6 +64,9 @@ COMMANDS = {
 Serving never imports torch; training never imports the service.
 """
 
+LIGHT = frozenset(("serve", "predict", "inspect", "review"))
+"""Commands that import nothing of the train extra."""
+
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 """As shells report a program that Ctrl-C ended."""
@@ -74,6 +81,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name not in LIGHT:
+            _keep_matplotlib_from_home()
         module, attribute = COMMANDS[cmd_name][0].split(":")
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -101,6 +110,15 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="isoserve")
 def cli() -> None:
     """Train, inspect and serve image classifiers that know what they do not know."""
+
+
+def _keep_matplotlib_from_home() -> None:
+    """Its cache of fonts takes a tenth of a second to make, and would stay in the user's home."""
+    if os.environ.get("MPLCONFIGDIR"):
+        return
+    folder = tempfile.mkdtemp(prefix="isoserve-matplotlib-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["MPLCONFIGDIR"] = folder
 
 
 def main() -> None:

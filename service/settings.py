@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from isoserve.models.card import DEFAULT_ALPHA, OpenShare
 from isoserve.models.image_files.header import FORMATS, formats_of
+from isoserve.service.environment import EnvironmentSettings
 from isoserve.service.inference.execution_providers import Device
 from isoserve.service.inference.images import ImageLimits
 from isoserve.service.observability.log_writer import LogFormat
@@ -27,7 +28,9 @@ Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 class Settings(BaseSettings):
     """Checked together once, when they are read; from then on values are right."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, frozen=True, extra="forbid"
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
@@ -195,6 +198,18 @@ class Settings(BaseSettings):
         30.0, gt=0, le=36_500, description="Images kept for review are deleted after so many days."
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, else the environment; pydantic's hook."""
+        return init_settings, EnvironmentSettings(settings_cls)
+
     @property
     def image_limits(self) -> ImageLimits:
         """The settings of a single image, as the decoder takes them."""
@@ -219,6 +234,13 @@ class Settings(BaseSettings):
         if text:
             formats_of(text)
         return text
+
+    @field_validator("repository", "token_file", "review_token_file", mode="before")
+    @classmethod
+    def _names_a_path(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("it is empty; name a path, or leave it out")
+        return value
 
     @field_validator("shadow")
     @classmethod

@@ -167,7 +167,7 @@ def _outlive_no_supervisor() -> None:
 @contextmanager
 def _metrics_folder() -> Iterator[Path]:
     """An empty folder, named in the environment that the workers inherit."""
-    given = os.environ.get(MULTIPROCESS_FOLDER)
+    given = os.environ.get(MULTIPROCESS_FOLDER) or None
     folder = Path(given or tempfile.mkdtemp(prefix="isoserve-metrics-"))
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.db"):

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isoserve.commands.card_tables import CardTable, card_tables, fact_lines
-from isoserve.commands.options import build
+from isoserve.commands.options import build, defaults_but
 from isoserve.models.errors import InputError
 from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
 from isoserve.service.settings import ENV_PREFIX, Settings
@@ -60,12 +60,17 @@ def open_model(path: Path) -> Model:
         InputError: it could not serve; the message says why.
     """
     try:
-        data = read_model_bytes(path, build(Settings, {}, ENV_PREFIX).max_model_bytes)
+        data = read_model_bytes(path, _max_model_bytes())
         model = load_model("file", 1, data, slots=1, max_batch=1)
     except ModelRefused as error:
         raise InputError(f"{path}: {error}") from error
     model.name = model.card.name
     return model
+
+
+def _max_model_bytes() -> int:
+    others = defaults_but(Settings, ["max_model_bytes"])
+    return build(Settings, others, ENV_PREFIX).max_model_bytes
 
 
 def _drawn(table: CardTable, on_terminal: bool) -> Table:

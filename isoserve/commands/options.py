@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -71,6 +71,18 @@ def build(model: type[Model], given: dict[str, Any], env_prefix: str | None = No
             raise InputError(f"{flag(name)} is {value!r}: {message}") from error
         named = f"{flag(name)} ({env_prefix}{name.upper()})"
         raise InputError(f"{named}: {message}, got {value!r}") from error
+
+
+def defaults_but(model: type[BaseModel], wanted: Collection[str]) -> dict[str, Any]:
+    """The defaults of all fields but those wanted, to be given to :func:`build`.
+
+    A command that needs a few of the settings reads no other, and no other's bad value stops it.
+    """
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+        if name not in wanted
+    }
 
 
 class _Field(click.ParamType[Any]):

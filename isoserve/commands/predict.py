@@ -27,7 +27,7 @@ from isoserve.client.client import Client, Patience
 from isoserve.client.exceptions import IsoserveError
 from isoserve.client.results import Problem, Verdict
 from isoserve.commands.image_paths import check_paths, find_images
-from isoserve.commands.options import build
+from isoserve.commands.options import build, defaults_but
 from isoserve.commands.predictors import LocalPredictor, Predictor, RemotePredictor
 from isoserve.local_model import Result
 from isoserve.models.cpu_quota import usable_cores
@@ -35,6 +35,15 @@ from isoserve.models.errors import InputError
 from isoserve.models.text import pluralize
 from isoserve.service.inference.verdicts import VerdictRequest
 from isoserve.service.settings import ENV_PREFIX, Settings
+
+LOCAL_SETTINGS = (
+    *("alpha", "device", "slots", "max_batch", "max_model_bytes"),
+    *("max_image_bytes", "max_pixels", "max_side", "max_jpeg_scans", "image_formats"),
+)
+"""What a model file here has in common with a server; no other setting is read."""
+
+REMOTE_BATCH = 32
+"""Images in one request to a server."""
 
 REQUESTS_AT_ONCE = 2
 PATIENCE = Patience(timeout=60.0, retries=60)
@@ -76,7 +85,8 @@ def predict(
     """Say of each image what it shows and whether the model knows such images.
 
     PATHS are image files, folders (searched at any depth) or - for one image on standard input.
-    Limits, slots and the default alpha are those of the server's settings (ISOSERVE_ALPHA, ...).
+    With --model limits, slots and the default alpha are those of the server's settings
+    (ISOSERVE_ALPHA, ...); with --url they are the server's own.
 
     \b
     Exit codes:
@@ -96,18 +106,21 @@ def predict(
     if token is not None and not (token.isascii() and token.isprintable()):
         raise InputError("the token (--token or ISOSERVE_TOKEN) is not of printable ASCII")
     check_paths(paths)
-    settings = build(Settings, {"alpha": alpha}, ENV_PREFIX)
     with ExitStack() as stack:
         predictor: Predictor
         if model is not None:
+            given = {**defaults_but(Settings, LOCAL_SETTINGS), "alpha": alpha}
+            settings = build(Settings, given, ENV_PREFIX)
+            batch = settings.max_batch
             threads = settings.slots or usable_cores()
             asked = VerdictRequest("", settings.alpha, top_k or 1)
             predictor = LocalPredictor(model, threads, settings, asked)
         else:
             threads = REQUESTS_AT_ONCE
             client = stack.enter_context(Client(url or "", token=token, patience=PATIENCE))
-            predictor = RemotePredictor(client, settings.max_image_bytes, alpha, top_k)
-        batches = _batches(find_images(paths), settings.max_batch)
+            predictor = RemotePredictor(client, alpha, top_k)
+            batch = REMOTE_BATCH
+        batches = _batches(find_images(paths), batch)
         try:
             tally = _write(in_order(predictor, batches, threads), paths, output_format)
         except IsoserveError as error:

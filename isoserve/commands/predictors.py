@@ -17,6 +17,9 @@ from isoserve.service.settings import Settings
 Predictor: TypeAlias = Callable[[Sequence[Path]], list[Result]]
 """May be called from several threads at once; a result for each path, in order."""
 
+REMOTE_BYTES = 100 * 2**20
+"""Of a file that is sent to a server at all; which are too large for it, it says itself."""
+
 SAME_FOR_ALL = frozenset((200, 401, 403, 404, 405, 422, 501))
 """Statuses of a refusal that the next request would meet too: no token, no such model, a bad
 parameter, or another program at that address (200, 405 and 501 among them)."""
@@ -46,16 +49,13 @@ class LocalPredictor:
 class RemotePredictor:
     """A server; what is not asked for, its settings decide."""
 
-    def __init__(
-        self, client: Client, max_bytes: int, alpha: float | None, top_k: int | None
-    ) -> None:
+    def __init__(self, client: Client, alpha: float | None, top_k: int | None) -> None:
         self._client = client
-        self._max_bytes = max_bytes
         self._alpha = alpha
         self._top_k = top_k
 
     def __call__(self, paths: Sequence[Path]) -> list[Result]:
-        found = [_read(path, self._max_bytes) for path in paths]
+        found = [_read(path, REMOTE_BYTES) for path in paths]
         answers = iter(self._verdicts([body for body in found if isinstance(body, bytes)]))
         return [body if isinstance(body, Problem) else next(answers) for body in found]
 
@@ -81,6 +81,7 @@ def _read(path: Path, limit: int) -> bytes | Problem:
     if not body:
         return Problem(400, "empty", "the file is empty", "")
     if len(body) > limit:
-        detail = f"the file has more than {limit} bytes (ISOSERVE_MAX_IMAGE_BYTES)"
+        named = "" if limit == REMOTE_BYTES else " (ISOSERVE_MAX_IMAGE_BYTES)"
+        detail = f"the file has more than {limit} bytes{named}"
         return Problem(413, "too_many_bytes", detail, "")
     return body

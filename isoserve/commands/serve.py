@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import isoserve
 from isoserve.commands.options import build, options_of
 from isoserve.models.errors import InputError
 from isoserve.service.auth import Tokens
+from isoserve.service.environment import ignored_variables
 from isoserve.service.inference.execution_providers import providers_of
 from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
 from isoserve.service.observability.log_writer import configure_logging
@@ -30,9 +32,9 @@ PACKAGED_REPOSITORY = Path(isoserve.__file__).with_name("model_repository")
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.argument("model", required=False, type=click.Path())
 @options_of(Settings, ENV_PREFIX)
-def serve(model: Path | None, **options: Any) -> None:
+def serve(model: str | None, **options: Any) -> None:
     """Serve a model repository over HTTP.
 
     MODEL is a repository folder or a single model.onnx; short for --repository MODEL. With
@@ -59,6 +61,8 @@ def serve(model: Path | None, **options: Any) -> None:
         open_store(settings.review_database).close()
     listener = _listen(settings, settings.port)
     log_writer = configure_logging(settings.log_format, settings.workers > 1)
+    for ignored in ignored_variables(os.environ, ENV_PREFIX, list(Settings.model_fields)):
+        log.warning(ignored)
     _say_where(settings, listener)
     if settings.workers == 1:
         disable_multiprocess_metrics()

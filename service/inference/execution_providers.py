@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES, CardError, ModelCard, read_card
 from isoserve.models.errors import InputError
 from isoserve.models.text import pluralize
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime as ort
-
 from isoserve.service.inference.execution_providers import Device, check_in_use, providers_of
 from isoserve.service.inference.judgement import faults, first_line
 

@@ -48,7 +48,7 @@ class Repository:
         self._changing = threading.RLock()
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="repository", daemon=True)
-        self._single_file_name = ""
+        self._single_file_name = self._root_fault = ""
         self.shadows = settings.shadows
         self._missing_shadows = MissingShadows(self.shadows)
         self.models: dict[str, ModelRecord] = {}
@@ -183,12 +183,23 @@ class Repository:
         while True:
             try:
                 self.scan()
+                self._report_root("")
             except OSError as error:
-                log.error("the repository cannot be read: %s", error.strerror)
+                self._report_root(error.strerror or str(error))
             except Exception:
                 log.exception("the repository could not be scanned")
             if self._stopping.wait(self._settings.watch_seconds):
                 return
+
+    def _report_root(self, fault: str) -> None:
+        """Log what keeps the root from being read, once until that changes."""
+        if fault == self._root_fault:
+            return
+        self._root_fault = fault
+        if fault:
+            log.error("the repository '%s' cannot be read: %s", self._root, fault)
+        else:
+            log.info("the repository '%s' can be read again", self._root)
 
     def _on_disk(self) -> Mapping[str, Files | None]:
         """Each model's files by version; None where they are not to be seen now."""

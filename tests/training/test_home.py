@@ -1,0 +1,83 @@
+"""No command writes into its user's home: no telemetry, no caches."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running_server import ROOT
+from tiny_model import write_tiny_model
+
+PRIVATE = ("XDG_", "ORT_", "MPL", "TORCH", "PROMETHEUS_", "ISOSERVE_")
+"""Beginnings of variables that say otherwise where something is written."""
+
+
+@pytest.fixture(name="home")
+def _home(tmp_path: Path) -> Path:
+    made = tmp_path / "home"
+    made.mkdir()
+    return made
+
+
+IN_ONE_PROCESS = """
+import json, sys
+from isoserve.cli import cli
+for words in json.loads(sys.argv[1]):
+    cli.main(words, standalone_mode=False)
+"""
+
+
+def run(home: Path, *arguments: object) -> list[str]:
+    """Run the command; what it left in its home."""
+    return _run(home, "-m", "isoserve", *map(str, arguments))
+
+
+def run_all(home: Path, *commands: list[object]) -> list[str]:
+    """Run several commands in one process, which imports torch once."""
+    words = [[str(word) for word in command] for command in commands]
+    return _run(home, "-c", IN_ONE_PROCESS, json.dumps(words))
+
+
+def _run(home: Path, *arguments: str) -> list[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(PRIVATE)}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=home.parent,
+        env={**environment, "HOME": str(home), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+
+
+def test_commands_that_serve_leave_nothing_at_home(colours: Path, home: Path) -> None:
+    model = write_tiny_model(home.parent / "model.onnx")
+    image = next((colours / "test").rglob("*.png"))
+    assert run(home, "inspect", model) == []
+    assert run(home, "predict", image, "--model", model) == []
+    assert run(home, "serve", "--help") == []
+    assert run(home, "review", "--help") == []
+
+
+@pytest.mark.slow
+def test_commands_that_train_leave_nothing_at_home(colours: Path, home: Path) -> None:
+    out = home.parent / "out"
+    quick = ["--network", "densenet22_32", "--image-size", 16, "--epochs", 1, "--held-out", 0.35]
+    assert run(home, "train", colours, "--output", out, *quick) == []
+    model = out / "model.onnx"
+    few = ["--ood", "gaussian", "--limit", 10, "--output", home.parent / "results"]
+    left = run_all(
+        home,
+        ["export", out, "--output", home.parent / "again.onnx"],
+        ["evaluate", model, colours, *few],
+        ["calibrate", model, colours / "test", "--alpha", 0.2],
+        ["card", model, "--output", home.parent / "card.html"],
+    )
+    assert left == []
