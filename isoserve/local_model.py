@@ -29,7 +29,7 @@ from isoserve.client.uploads import ImageSource, image_bytes
 from isoserve.models.card import ModelCard
 from isoserve.models.errors import InputError
 from isoserve.models.image_array import image_of_array
-from isoserve.service.inference.execution_providers import Device
+from isoserve.service.inference.engines import DEFAULT_EXECUTION, Execution
 from isoserve.service.inference.explanation import explanation
 from isoserve.service.inference.images import (
     ImageLimits,
@@ -57,7 +57,7 @@ class LoadOptions:
 
     slots: int = 1
     """Calls that run at once, a session each."""
-    device: Device = "cpu"
+    execution: Execution = DEFAULT_EXECUTION
     max_batch: int = 32
     """Images in one run of the network."""
     max_bytes: int = 2**30
@@ -87,7 +87,7 @@ class LocalModel:
         """Read and check a model file; the arguments of :func:`load`, and the limits besides."""
         try:
             data = read_model_bytes(path, options.max_bytes)
-            model = load_model("file", 1, data, options.slots, options.max_batch, options.device)
+            model = load_model("file", 1, data, options.slots, options.max_batch, options.execution)
         except ModelRefused as error:
             raise InputError(f"{path}: {error}") from error
         model.name = model.card.name
@@ -230,7 +230,7 @@ def load(
     *,
     alpha: float | None = None,
     slots: int = 1,
-    device: Device = "cpu",
+    execution: Execution = DEFAULT_EXECUTION,
 ) -> LocalModel:
     """Load a ``model.onnx`` to judge images in this process, by ONNX Runtime alone.
 
@@ -239,14 +239,14 @@ def load(
         alpha: an image is out-of-distribution where its p-value is at most this; the alpha that
             the model was calibrated for if not given.
         slots: calls of the model that run at once, from several threads.
-        device: cpu, cuda, tensorrt or openvino.
+        execution: device, engine and precision, such as ``Execution(engine="auto")``.
 
     Raises:
         InputError: the file cannot serve, or an argument is out of range.
     """
     if slots < 1:
         raise InputError(f"slots is {slots}; it must be at least 1")
-    return LocalModel.read(Path(path), LoadOptions(slots, device), alpha)
+    return LocalModel.read(Path(path), LoadOptions(slots, execution), alpha)
 
 
 def _checked_alpha(alpha: float | None, default: float) -> float:

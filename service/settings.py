@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from isoserve.models.card import DEFAULT_ALPHA, OpenShare
 from isoserve.models.image_files.header import FORMATS, formats_of
 from isoserve.service.environment import EnvironmentSettings
+from isoserve.service.inference.engines import EngineChoice, Execution, PrecisionChoice
 from isoserve.service.inference.execution_providers import Device
 from isoserve.service.inference.images import ImageLimits
 from isoserve.service.observability.log_writer import LogFormat
@@ -70,8 +71,17 @@ class Settings(BaseSettings):
     max_model_bytes: int = Field(
         2**30, ge=1, description="A model file larger than this is refused."
     )
-    device: Device = Field(
-        "cpu", description="What runs the network: cpu, cuda, tensorrt or openvino."
+    device: Device = Field("cpu", description="Where the network runs: cpu, cuda or tensorrt.")
+    engine: EngineChoice = Field(
+        "onnxruntime",
+        description="What runs the network on the CPU: onnxruntime, openvino (the extra openvino), "
+        "or auto, the fastest at load whose verdicts agree with ONNX Runtime's.",
+    )
+    precision: PrecisionChoice = Field(
+        "auto",
+        description="Arithmetic of the network: auto is the fastest that the engine has and whose "
+        "verdicts agree; float32; bfloat16, with OpenVINO on a processor that computes it; int8, "
+        "of a file that isoserve quantize made.",
     )
     slots: int = Field(
         0,
@@ -222,6 +232,11 @@ class Settings(BaseSettings):
             max_decode_seconds=self.max_decode_seconds,
             formats=formats_of(self.image_formats) if self.image_formats else FORMATS,
         )
+
+    @property
+    def execution(self) -> Execution:
+        """Where, by what and in which precision the networks run."""
+        return Execution(self.device, self.engine, self.precision)
 
     @property
     def shadows(self) -> dict[str, NamedShadow]:

@@ -140,6 +140,8 @@ class ModelVersion:
     since: datetime
     sha256: str
     card: ModelCard | None
+    engine: str
+    precision: str
     shadow: bool
     comparison: Comparison | None
 
@@ -155,6 +157,8 @@ class ModelVersion:
             datetime.fromisoformat(document["since"]),
             document["sha256"],
             None if card is None else ModelCard.model_validate(card),
+            document.get("engine", ""),
+            document.get("precision", ""),
             document["shadow"],
             None if comparison is None else Comparison.parse(comparison),
         )

@@ -33,7 +33,7 @@ class LocalPredictor:
             path,
             LoadOptions(
                 slots=slots,
-                device=settings.device,
+                execution=settings.execution,
                 max_batch=settings.max_batch,
                 max_bytes=settings.max_model_bytes,
                 images=settings.image_limits,

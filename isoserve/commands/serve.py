@@ -16,6 +16,7 @@ from isoserve.commands.options import build, options_of
 from isoserve.models.errors import InputError
 from isoserve.service.auth import Tokens
 from isoserve.service.environment import ignored_variables
+from isoserve.service.inference.engines import check_available
 from isoserve.service.inference.execution_providers import providers_of
 from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
 from isoserve.service.observability.log_writer import configure_logging
@@ -52,6 +53,7 @@ def serve(model: str | None, **options: Any) -> None:
         given["repository"] = model
     settings = _or_own_models(build(Settings, given, ENV_PREFIX))
     providers_of(settings.device)
+    check_available(settings.execution)
     _check_repository(settings)
     for tokens in (settings.token_file, settings.review_token_file):
         if tokens is not None:
@@ -97,7 +99,7 @@ def _check_repository(settings: Settings) -> None:
             raise InputError(f"--shadow needs a repository with versions; '{path}' is one file")
         try:
             data = read_model_bytes(path, settings.max_model_bytes)
-            load_model("file", 1, data, 1, 1, settings.device)
+            load_model("file", 1, data, 1, 1, settings.execution)
         except ModelRefused as error:
             raise InputError(f"'{path}' cannot be served: {error}") from error
     elif not path.is_dir():

@@ -117,6 +117,8 @@ class VersionDocument(_Document):
     since: datetime = Field(description="When it entered this state.")
     sha256: str = Field(description="Of the file; empty until it has been loaded.")
     card: ModelCard | None = Field(description="What the file says of itself.")
+    engine: str = Field(description="What computes it: onnxruntime or openvino; empty as above.")
+    precision: str = Field(description="In which arithmetic; empty as above.")
     shadow: bool = Field(description="Whether the settings name it as the model's shadow.")
     comparison: ComparisonDocument | None = Field(
         description="How it compares; null unless it is a shadow in memory."

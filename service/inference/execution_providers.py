@@ -8,20 +8,18 @@ import onnxruntime as ort
 
 from isoserve.models.errors import InputError
 
-Device = Literal["cpu", "cuda", "tensorrt", "openvino"]
+Device = Literal["cpu", "cuda", "tensorrt"]
 
 PROVIDERS: dict[Device, tuple[str, ...]] = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
-    "openvino": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
 }
 """The first does the work; the others take the operators it does not know."""
 
 PACKAGES: dict[Device, str] = {
     "cuda": "onnxruntime-gpu",
     "tensorrt": "onnxruntime-gpu",
-    "openvino": "onnxruntime-openvino",
 }
 
 
@@ -61,5 +59,4 @@ _LIBRARIES: dict[Device, str] = {
     "cpu": "none",
     "cuda": "CUDA and cuDNN",
     "tensorrt": "TensorRT, CUDA and cuDNN",
-    "openvino": "OpenVINO",
 }

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES, CardError, ModelCard, read_card
 from isoserve.models.errors import InputError
+from isoserve.models.openvino_engine import Session
 from isoserve.models.text import pluralize
+from isoserve.service.inference.engines import (
+    DEFAULT_EXECUTION,
+    ComputeForm,
+    Execution,
+    Reference,
+    check_available,
+    check_precision,
+    choose,
+)
 from isoserve.service.inference.execution_providers import Device, check_in_use, providers_of
 from isoserve.service.inference.judgement import faults, first_line
 
@@ -66,12 +76,17 @@ class Model:
     """
 
     def __init__(
-        self, name: str, version: int, data: bytes, sessions: Sequence[ort.InferenceSession]
+        self,
+        name: str,
+        version: int,
+        data: bytes,
+        sessions: Sequence[Session],
+        computed: tuple[ModelCard, ComputeForm],
     ) -> None:
         self.name = name
         self.version = version
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self.card = read_card(sessions[0].get_modelmeta().custom_metadata_map)
+        self.card, self.form = computed
         self.labels = self.card.classes
         self._sessions = sessions
 
@@ -110,21 +125,35 @@ def load_model(
     data: bytes,
     slots: int,
     max_batch: int,
-    device: Device = "cpu",
+    execution: Execution = DEFAULT_EXECUTION,
 ) -> Model:
     """Build the sessions, check the contract, warm up.
 
     On the CPU each slot has a single-threaded session of its own; any other device has one that
-    they share, since the device's memory is what there is least of.
+    they share, since the device's memory is what there is least of. Another engine than ONNX
+    Runtime, or another precision, is compared with it first.
 
     Raises:
         ModelRefused: not an ONNX model, no valid card, other inputs or outputs than the contract's,
-            or an answer to a plain image that cannot be right.
+            an engine or precision that cannot run it, or an answer to a plain image that cannot
+            be right.
     """
+    device = execution.device
     first = _session(data, device)
-    check_contract(first, _card(first))
-    others = [first if device != "cpu" else _session(data, device) for _ in range(slots - 1)]
-    model = Model(name, version, data, [first, *others])
+    card = _card(first)
+    check_contract(first, card)
+    sessions: list[Session]
+    try:
+        check_available(execution)
+        check_precision(execution, card)
+        reference = Reference(first, card, data, OUTPUT_NAMES)
+        form, sessions = choose(execution, reference, slots, max_batch)
+    except InputError as error:
+        raise ModelRefused("engine", str(error)) from error
+    if not sessions:
+        others = [first if device != "cpu" else _session(data, device) for _ in range(slots - 1)]
+        sessions = [first, *others]
+    model = Model(name, version, data, sessions, (card, form))
     for slot in range(slots):
         _warm_up(model, slot, max_batch)
     return model

@@ -52,7 +52,7 @@ class ModelMetrics:
         self._info = Gauge(
             "isoserve_model_info",
             "1 for each version that serves.",
-            (*OF_MODEL, "sha256", "network", "loss"),
+            (*OF_MODEL, "sha256", "network", "loss", "engine", "precision"),
             registry=registry,
             multiprocess_mode="livemax",
         )
@@ -131,5 +131,5 @@ class ModelSeries:
 
 
 def _info_labels(model: Model) -> tuple[str, ...]:
-    card = model.card
-    return (model.name, str(model.version), model.sha256, card.network, card.loss)
+    card, form = model.card, (model.form.engine, model.form.precision)
+    return (model.name, str(model.version), model.sha256, card.network, card.loss, *form)

@@ -212,7 +212,7 @@ class Repository:
             try:
                 data = read_model_bytes(self._root, self._settings.max_model_bytes)
                 self._single_file_name = load_model(
-                    "file", 1, data, 1, 1, self._settings.device
+                    "file", 1, data, 1, 1, self._settings.execution
                 ).card.name
             except ModelRefused:
                 return self._root.stem  # the scan refuses it again, with the reason
@@ -274,7 +274,7 @@ class Repository:
             stays = known.state == role
             known.becomes(role if stays else "refused", error.reason, str(error))
             return stays
-        known.card, known.sha256 = model.card, model.sha256
+        known.card, known.sha256, known.form = model.card, model.sha256, model.form
         self._metrics.model_loads.labels("loaded").inc()
         if role == "serving":
             self._serve(record, model)
@@ -282,7 +282,11 @@ class Repository:
             counts = ShadowCounts(self._metrics, record.name, known.version)
             record.shadow = Shadow(model, self.shadows[record.name].share, counts)
         known.becomes(role)
-        log.info("%s version %d is %s (%s)", record.name, known.version, role, model.sha256[:12])
+        log.info(
+            "%s version %d is %s (%s; %s in %s)",
+            *(record.name, known.version, role, model.sha256[:12]),
+            *(model.form.engine, model.form.precision),
+        )
         return True
 
     def _load(self, name: str, version: int, path: Path, role: State) -> Model:
@@ -290,7 +294,7 @@ class Repository:
         slots = self._slots if role == "serving" else 1
         try:
             data = read_model_bytes(path, settings.max_model_bytes)
-            return load_model(name, version, data, slots, settings.max_batch, settings.device)
+            return load_model(name, version, data, slots, settings.max_batch, settings.execution)
         except ModelRefused:
             raise
         except Exception as error:  # whatever one file brings about, the others are looked at

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from isoserve.models.card import ModelCard, ModelName
+from isoserve.service.inference.engines import ComputeForm
 from isoserve.service.inference.model import Model
 from isoserve.service.observability.model_metrics import ModelSeries
 from isoserve.service.repository.shadow import Shadow
@@ -40,6 +41,7 @@ class VersionRecord:
     detail: str = ""
     sha256: str = ""
     card: ModelCard | None = None
+    form: ComputeForm | None = None
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     fingerprint: Fingerprint | None = None
 

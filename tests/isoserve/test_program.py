@@ -70,7 +70,7 @@ def test_completion_knows_commands_and_their_options() -> None:
         ("serve --port x", "--port (ISOSERVE_PORT): Input should be a valid integer"),
         (
             "serve --device gpu",
-            "Input should be 'cpu', 'cuda', 'tensorrt' or 'openvino', got 'gpu'",
+            "Input should be 'cpu', 'cuda' or 'tensorrt', got 'gpu'",
         ),
         ("train photos --output run --epochs many", "--epochs is 'many': Input should be a valid"),
         ("train photos", "Missing option '--output' (see 'isoserve train --help')"),

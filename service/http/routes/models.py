@@ -89,6 +89,8 @@ def _document(repository: Repository, record: ModelRecord) -> ModelDocument:
                 since=known.since,
                 sha256=known.sha256,
                 card=known.card,
+                engine=known.form.engine if known.form else "",
+                precision=known.form.precision if known.form else "",
                 shadow=named is not None and known.version == named.version,
                 comparison=_comparison(record) if known.state == "shadow" else None,
             )

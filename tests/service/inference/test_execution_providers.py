@@ -9,6 +9,7 @@ from tiny_model import tiny_model
 from isoserve.models.errors import InputError
 from isoserve.service.inference import execution_providers as devices
 from isoserve.service.inference import model as engine
+from isoserve.service.inference.engines import Execution
 from isoserve.service.inference.execution_providers import (
     PROVIDERS,
     Device,
@@ -22,7 +23,7 @@ def test_the_cpu_is_always_there() -> None:
     assert providers_of("cpu") == ("CPUExecutionProvider",)
 
 
-@pytest.mark.parametrize("device", ["cuda", "tensorrt", "openvino"])
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_missing_provider_says_what_is_missing_and_what_to_install(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -36,7 +37,7 @@ def test_a_missing_provider_says_what_is_missing_and_what_to_install(
 def test_a_provider_that_did_not_start_is_no_silent_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "providers_of", lambda device: ("CPUExecutionProvider",))  # noqa: ARG005
     with pytest.raises(ModelRefused) as caught:
-        load_model("m", 1, tiny_model().SerializeToString(), 1, 4, "cuda")
+        load_model("m", 1, tiny_model().SerializeToString(), 1, 4, Execution("cuda"))
     assert caught.value.reason == "device"
     assert "cuDNN" in str(caught.value)
 

@@ -328,7 +328,7 @@ def test_a_heic_photograph_of_24_megapixels_is_within_the_limits() -> None:
         meta = box(b"meta", bytes(4), box(b"iprp", box(b"ipco", size)))
         return box(b"ftyp", b"heic", bytes(4), b"mif1heic") + meta
 
-    assert check_header(header(5712, 4284), LIMITS) [1:3] == (5712, 4284)
+    assert check_header(header(5712, 4284), LIMITS)[1:3] == (5712, 4284)
     with pytest.raises(InvalidImage, match="at most 25000000"):
         check_header(header(8064, 6048), LIMITS)
 

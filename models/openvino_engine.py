@@ -1,0 +1,122 @@
+"""OpenVINO's own runtime behind the interface of an ONNX Runtime session.
+
+OpenVINO computes a float32 network in bfloat16 where the processor has instructions for it (AMX,
+AVX-512 BF16), which ONNX Runtime on x86 does not. The package is the extra ``openvino``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoserve.models.errors import InputError
+
+ComputePrecision = Literal["float32", "bfloat16"]
+"""What the floating-point operators compute in; 8-bit operators of a file stay 8-bit."""
+
+BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+_CPU_INFO = Path("/proc/cpuinfo")
+_HINTS: dict[ComputePrecision, str] = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class Session(Protocol):
+    """What runs a network: an ``onnxruntime.InferenceSession``, or a stand-in for one."""
+
+    def run(
+        self, output_names: Sequence[str], input_feed: Mapping[str, NDArray[np.uint8]]
+    ) -> list[NDArray[np.float32]]:
+        """The named outputs, in that order, of one batch."""
+
+
+class OpenVinoSession:
+    """One inference request of a compiled model; for one thread at a time."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._outputs = {output.any_name: output for output in compiled.outputs}
+
+    def run(
+        self, output_names: Sequence[str], input_feed: Mapping[str, NDArray[np.uint8]]
+    ) -> list[NDArray[np.float32]]:
+        """As :meth:`onnxruntime.InferenceSession.run`; the arrays are the caller's own."""
+        results = self._request.infer(input_feed, share_inputs=True)
+        return [results[self._outputs[name]] for name in output_names]
+
+
+def is_installed() -> bool:
+    """Whether the package is there; it is not imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def computes_bfloat16() -> bool:
+    """Whether this processor has bfloat16 instructions; emulated, it would be slower."""
+    try:
+        lines = _CPU_INFO.read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not BFLOAT16_FLAGS.isdisjoint(flags.split())
+
+
+def check_installed() -> None:
+    """Ask for the package where it is missing.
+
+    Raises:
+        InputError: it is.
+    """
+    if not is_installed():
+        raise InputError("--engine openvino needs OpenVINO: pip install 'isoserve[openvino]'")
+
+
+def check_computes(precision: ComputePrecision) -> None:
+    """Refuse a precision that this processor would only emulate.
+
+    Raises:
+        InputError: it would.
+    """
+    if precision == "bfloat16" and not computes_bfloat16():
+        raise InputError(
+            "--precision bfloat16 needs a processor that computes it "
+            f"({' or '.join(sorted(BFLOAT16_FLAGS))} in {_CPU_INFO}), and this one does not"
+        )
+
+
+def package_version() -> str:
+    """Of the installed package."""
+    return version("openvino")
+
+
+def open_sessions(data: bytes, count: int, precision: ComputePrecision) -> list[OpenVinoSession]:
+    """One compiled network and ``count`` requests that run side by side, a core each.
+
+    Args:
+        data: an ONNX file's bytes, without weights outside it.
+
+    Raises:
+        InputError: as :func:`check_installed` and :func:`check_computes`, or OpenVINO refuses the
+            network.
+    """
+    check_installed()
+    check_computes(precision)
+    import openvino
+
+    core = openvino.Core()
+    options = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "NUM_STREAMS": count,
+        "INFERENCE_NUM_THREADS": count,
+        # The slots are counted from the cgroup's quota; cores pinned beyond it would be waited for.
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        compiled = core.compile_model(core.read_model(data, b""), "CPU", options)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1][:300]
+        raise InputError(f"OpenVINO refuses the network: {reason}") from error
+    return [OpenVinoSession(compiled) for _ in range(count)]

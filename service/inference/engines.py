@@ -1,0 +1,186 @@
+"""Which engine computes a network, in which precision: as asked for, or the fastest that agrees.
+
+ONNX Runtime in the file's own precision is the reference: the card's p-values were calibrated
+through it. Another engine, or another precision, serves only where its verdicts agree with the
+reference's (:mod:`isoserve.service.inference.agreement`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from isoserve.models import openvino_engine
+from isoserve.models.card import INPUT_NAME, ModelCard
+from isoserve.models.errors import InputError
+from isoserve.models.openvino_engine import ComputePrecision, Session
+from isoserve.service.inference.agreement import Disagreement, disagreement, probe_images
+from isoserve.service.inference.execution_providers import Device
+
+EngineName = Literal["onnxruntime", "openvino"]
+EngineChoice = Literal["onnxruntime", "openvino", "auto"]
+Precision = Literal["float32", "bfloat16", "int8"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
+
+TIMED_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What is asked for: where the network runs, by which engine and in which precision."""
+
+    device: Device = "cpu"
+    engine: EngineChoice = "onnxruntime"
+    precision: PrecisionChoice = "auto"
+
+
+DEFAULT_EXECUTION = Execution()
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeForm:
+    """What computes a model: an engine, and the precision of its convolutions and products."""
+
+    engine: EngineName
+    precision: Precision
+    disagreement: float = 0.0
+    """How far p-values differ from the reference's; 0 for the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The network as ONNX Runtime computes it in the file's own precision."""
+
+    session: Session
+    card: ModelCard
+    data: bytes
+    outputs: Sequence[str]
+
+
+def check_available(wanted: Execution) -> None:
+    """Compare what is asked for with this machine, before any model is there.
+
+    Raises:
+        InputError: it cannot be had here, and what would be right.
+    """
+    if wanted.engine != "onnxruntime" and wanted.device != "cpu":
+        raise InputError(
+            f"--engine {wanted.engine} runs on the CPU, and --device is {wanted.device}: "
+            "leave one of them out"
+        )
+    if wanted.precision == "bfloat16":
+        if wanted.engine == "onnxruntime":
+            raise InputError("--precision bfloat16 needs --engine openvino or auto")
+        openvino_engine.check_computes("bfloat16")
+    if wanted.engine == "openvino" or wanted.precision == "bfloat16":
+        openvino_engine.check_installed()
+
+
+def check_precision(wanted: Execution, card: ModelCard) -> None:
+    """Compare the precision that is asked for with the file's.
+
+    Raises:
+        InputError: the file has another one, and what would be right.
+    """
+    if wanted.precision == "int8" and card.precision != "int8":
+        raise InputError(
+            f"--precision int8 needs a file in 8 bits, and this one is {card.precision}: "
+            "make one with 'isoserve quantize'"
+        )
+    if wanted.precision == "float32" and card.precision == "int8":
+        raise InputError("--precision float32 needs a float32 file, and this one is int8")
+
+
+def choose(
+    wanted: Execution, reference: Reference, slots: int, max_batch: int
+) -> tuple[ComputeForm, list[Session]]:
+    """The form that serves and its sessions, one a slot; none where it is ONNX Runtime's.
+
+    Args:
+        wanted: as :func:`check_available` and :func:`check_precision` let it pass.
+
+    Raises:
+        InputError: the engine that was named cannot run the network, or disagrees.
+    """
+    own: ComputeForm = ComputeForm("onnxruntime", reference.card.precision)
+    if wanted.engine == "onnxruntime":
+        return own, []
+    if wanted.engine == "auto" and not openvino_engine.is_installed():
+        return own, []
+    candidates, refusals = _openvino_forms(wanted, reference, slots)
+    if wanted.engine == "auto":
+        # What reads the timings is a batch's time, so ONNX Runtime's one session stands for all.
+        candidates = [(own, [reference.session]), *candidates]
+    elif not candidates:
+        raise refusals[-1]
+    if len(candidates) == 1:
+        form, sessions = candidates[0]
+    else:
+        form, sessions = min(
+            candidates, key=lambda candidate: _seconds(candidate[1][0], reference, max_batch)
+        )
+    return form, ([] if form.engine == "onnxruntime" else sessions)
+
+
+def _openvino_forms(
+    wanted: Execution, reference: Reference, slots: int
+) -> tuple[list[tuple[ComputeForm, list[Session]]], list[InputError]]:
+    """Every form of OpenVINO's that may serve, and why the others may not."""
+    forms: list[tuple[ComputeForm, list[Session]]] = []
+    refusals: list[InputError] = []
+    for precision in _precisions(wanted):
+        try:
+            sessions = openvino_engine.open_sessions(reference.data, slots, precision)
+            found = _compare(sessions[0], reference)
+        except InputError as error:
+            refusals.append(error)
+            continue
+        served: Precision = "int8" if reference.card.precision == "int8" else precision
+        if found.too_large:
+            refusals.append(
+                InputError(
+                    f"OpenVINO in {precision} disagrees with ONNX Runtime: {found}. Calibrate "
+                    f"through it: isoserve calibrate --engine openvino --precision {precision}"
+                )
+            )
+        else:
+            forms.append((ComputeForm("openvino", served, found.p_value), [*sessions]))
+    return forms, refusals
+
+
+def _precisions(wanted: Execution) -> list[ComputePrecision]:
+    if wanted.precision == "bfloat16":
+        return ["bfloat16"]
+    if wanted.precision == "float32" or not openvino_engine.computes_bfloat16():
+        return ["float32"]
+    return ["float32", "bfloat16"]
+
+
+def _compare(session: Session, reference: Reference) -> Disagreement:
+    images = probe_images(reference.card.input)
+    feed = {INPUT_NAME: images}
+    expected, found = (
+        dict(zip(reference.outputs, one.run(reference.outputs, feed), strict=True))
+        for one in (reference.session, session)
+    )
+    return disagreement(expected, found, reference.card)
+
+
+def _seconds(session: Session, reference: Reference, max_batch: int) -> float:
+    """The geometric mean of the best times of the smallest and of the largest batch."""
+    spec = reference.card.input
+    best = []
+    for size in (1, max_batch):
+        feed = {INPUT_NAME: np.zeros((size, spec.height, spec.width, 3), dtype=np.uint8)}
+        times = []
+        for _ in range(1 + TIMED_RUNS):
+            begin = time.perf_counter()
+            session.run(reference.outputs, feed)
+            times.append(time.perf_counter() - begin)
+        best.append(min(times[1:]))
+    return math.sqrt(best[0] * best[1])
