@@ -32,6 +32,6 @@ def build_classifier(
     if loss not in HEADS:
         raise ValueError(f"no loss named {loss!r}; there are {', '.join(HEADS)}")
     if num_classes < 2:
-        raise ValueError(f"{num_classes} class: a classifier wants at least two")
+        raise ValueError(f"{num_classes} class: a classifier needs at least two")
     backbone = build_backbone(network, weights)
     return Classifier(backbone.network, HEADS[loss](backbone.num_features, num_classes))

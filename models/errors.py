@@ -6,7 +6,7 @@ class InputError(ValueError):
 
 
 class ImageFileError(InputError):
-    """Bytes that are no whole image; the message says what is wrong with them."""
+    """Bytes that are not a whole image; the message says what is wrong with them."""
 
 
 class ImageFormatError(ImageFileError):

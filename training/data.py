@@ -223,7 +223,7 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
     if len(names) < 2:
         raise InputError(
             f"{folder} holds {pluralize(len(names), 'class folder')}; "
-            "a classifier wants at least two, each a folder of images"
+            "a classifier needs at least two, each a folder of images"
         )
     for name in names:
         if printable(name) != name:

@@ -100,7 +100,7 @@ def load_out_distribution(
         found = load_out_distribution(given, spec, data_root, limit)
         return OutDistribution(name, found.pixels, found.note, found.skipped)
     if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; an out-distribution wants at least one image")
+        raise InputError(f"limit is {limit}; it must be at least 1")
     key = source.lower()
     if key in _NOISE:
         return _noise(key, spec, NOISE_IMAGES if limit is None else limit)

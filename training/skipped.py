@@ -1,4 +1,4 @@
-"""Files that could not be read are told: a set is less than its folder then."""
+"""Report the files that could not be read: a set is smaller than its folder then."""
 
 from __future__ import annotations
 

@@ -123,15 +123,15 @@ def evaluate_split(
 ) -> dict[str, float]:
     """Loss, accuracy and mean entropy on a split; every process takes the same images."""
     model.eval()
-    tally = RunningMeans(fabric)
+    running = RunningMeans(fabric)
     resident = ResidentImages(fabric, images)
     for start in range(0, len(images), 256):
         indices = np.arange(start, min(start + 256, len(images)))
         pixels, targets = resident.batch(indices)
         with fabric.autocast():
             logits = model(normalise(pixels, checkpoint))
-        tally.add(torch.nn.functional.cross_entropy(logits.cold_logits, targets), logits, targets)
-    return {f"held_out_{key}": value for key, value in tally.means().items()}
+        running.add(torch.nn.functional.cross_entropy(logits.cold_logits, targets), logits, targets)
+    return {f"held_out_{key}": value for key, value in running.means().items()}
 
 
 @dataclass
@@ -152,7 +152,7 @@ class _Epoch:
         recipe, fabric = self.recipe, self.fabric
         torch.manual_seed(mixed_seed(recipe.seed, epoch, fabric.global_rank))  # dropout
         self.model.train()
-        tally, began = RunningMeans(fabric), time.perf_counter()
+        running, began = RunningMeans(fabric), time.perf_counter()
         batches = list(epoch_batches(len(images), recipe, epoch))
         for step, indices in enumerate(batches):
             self._set_learning_rate((epoch + step / len(batches)) / recipe.epochs)
@@ -177,9 +177,9 @@ class _Epoch:
             self.optimizer.zero_grad()
             if self.average is not None:
                 self.average.update_parameters(self.classifier)
-            tally.add(loss.detach(), logits, targets)
+            running.add(loss.detach(), logits, targets)
             progress.advance(len(indices))
-        means = tally.means()
+        means = running.means()
         if not np.isfinite(means["loss"]):
             raise InputError(
                 f"the loss is {means['loss']} in epoch {epoch + 1}: training diverged; "

@@ -1,4 +1,4 @@
-"""False alarms a month on genuine traffic, and minutes to an alert on foreign traffic.
+"""False alarms a month on in-distribution traffic, and minutes to an alert on foreign traffic.
 
     python -m benchmarks.alerts --months 100 --runs 100 --seed 0
 
@@ -34,13 +34,13 @@ INDEPENDENT = "independent images"
 
 @dataclass(frozen=True)
 class Stream:
-    """A kind of genuine traffic, and what is special about it."""
+    """A kind of in-distribution traffic, and what is special about it."""
 
     note: str
     traffic: Traffic
 
 
-def genuine_streams() -> list[Stream]:
+def in_distribution_streams() -> list[Stream]:
     """The three rates of independent images, then what strains the rules."""
     month = [Traffic(rate, steps=31 * DAY) for rate in RATES]
     return [
@@ -125,7 +125,8 @@ def as_markdown(results: dict[str, Any]) -> str:
         "is calibrated anew each month (on 5,000 images, alpha 0.05, unless it says otherwise), so",
         "unlucky calibrations are in it. The aim is under one.",
         "",
-        "| genuine traffic | images/s | months | alarms a month | 95 % upper bound | which |",
+        "| in-distribution traffic | images/s | months | alarms a month | 95 % upper bound | "
+        "which |",
         "|---|---|---|---|---|---|",
     ]
     for row in results["false_alarms"]:
@@ -172,7 +173,7 @@ def main() -> None:
     given = parser.parse_args()
     rules, started = model_rules(), perf_counter()
     alarms = []
-    for stream in genuine_streams():
+    for stream in in_distribution_streams():
         months = given.months if stream.note == INDEPENDENT else max(1, given.months // 4)
         alarms.append(false_alarms(rules, stream, months, given.seed))
         print(alarms[-1], flush=True)

@@ -13,7 +13,7 @@ STEP_SECONDS = 30.0
 P_VALUE_BOUNDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 CLASS_MIX = np.array([0.2, 0.16, 0.14, 0.12, 0.1, 0.09, 0.07, 0.06, 0.04, 0.02])
 HARDNESS = np.array([0.4, 0.6, 2.2, 0.7, 1.5, 0.8, 1.8, 0.5, 1.0, 1.2])
-"""How often a class is among the rejected genuine images, against its part of all."""
+"""How often a class is among the rejected in-distribution images, against its part of all."""
 
 Counts = NDArray[np.int64]
 
@@ -46,7 +46,7 @@ class Traffic:
         scenes = self.images_per_second * STEP_SECONDS / self.frames_per_scene
         foreign = np.where(np.arange(self.steps) >= self.foreign_from, self.foreign_share, 0.0)
         bins = [
-            self._arrivals(rng, scenes * (1.0 - foreign), self._genuine_shares(rng)),
+            self._arrivals(rng, scenes * (1.0 - foreign), self._in_distribution_shares(rng)),
             self._arrivals(rng, scenes * foreign, self._foreign_shares()),
         ]
         rejecting = int(np.searchsorted(P_VALUE_BOUNDS, self.alpha, side="right"))
@@ -69,7 +69,7 @@ class Traffic:
         counts: Counts = rng.poisson(scenes[:, None] * shares[None, :]) * self.frames_per_scene
         return counts
 
-    def _genuine_shares(self, rng: np.random.Generator) -> NDArray[np.float64]:
+    def _in_distribution_shares(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Share of p-values in each bucket given the calibration images, which are random too.
 
         P(p <= j / (m + 1)) is the j-th smallest of m uniform numbers, so the buckets' shares are

@@ -4,7 +4,7 @@
 
 The folder is what the model was trained on. Of its images those are taken that were held out, by
 the seed and the count in the model's card: the weights have not seen them, and the test set is not
-touched. The rest is what ``isoserve quantize`` does, without its bounds, so that a loss is told.
+touched. The rest is what ``isoserve quantize`` does, without its bounds, to report a loss.
 """
 
 from __future__ import annotations

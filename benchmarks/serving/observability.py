@@ -3,7 +3,7 @@
     python -m benchmarks.serving.observability --model model_repository/cifar10/1/model.onnx
 
 Three servers run side by side: as it is by default (metrics), as the container runs it (metrics
-and a line of JSON a request, into a file), and with nothing counted or told (``without_metrics``).
+and a line of JSON a request, into a file), and with neither (``without_metrics``).
 Each round drives every one of them at every number of connections, backwards in every other round,
 and the ratios are taken within the round. Writes ``serving_observability.json`` and ``.md``; with
 ``--more`` the rounds of an earlier run stay.
@@ -133,7 +133,7 @@ def _markdown(result: dict[str, Any]) -> str:
         "# What metrics and the log cost",
         "",
         f"`{result['command']}`: throughput of a server with them on over one with nothing counted "
-        "or told, in the same round, a closed loop of `wrk` on the same cores, a 32 x 32 JPEG a "
+        "or logged, in the same round, a closed loop of `wrk` on the same cores, a 32 x 32 JPEG a "
         f"request; {len(result['rounds'])} rounds of {result['seconds']} s each, in turns. Median "
         "± its standard error, least and greatest behind it. The processor's time an answer, of "
         "the server alone, is the steadier measure of the two.",

@@ -2,7 +2,7 @@
 
 The same program with every counter, histogram and drift window made to do nothing, so that
 another process can be compared with it. No option of the product does this: a server whose
-rejections nobody counts is no server for images it does not know. What remains of the metrics is
+rejections nobody counts is not a server for images it does not know. What remains of the metrics is
 reading the clock, which the queue's admission needs too.
 """
 

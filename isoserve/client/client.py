@@ -72,7 +72,7 @@ class Client:
 
     Args:
         url: of the server, such as ``http://localhost:8000``.
-        token: bearer token, for a server that wants one.
+        token: bearer token, for a server that asks for one.
         patience: time-outs and retries.
         http: a client of your own, for proxies, certificates or headers; closed with this one.
     """
@@ -100,7 +100,7 @@ class Client:
                 :class:`isoserve.client.requests.PredictOptions`.
 
         Raises:
-            ImageRefused: the bytes are no image that the server takes.
+            ImageRefused: the bytes are not an image that the server takes.
             ServerBusy: still, after the retries.
             RequestRefused: any other error status.
             Unreachable: no answer came.

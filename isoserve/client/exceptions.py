@@ -23,7 +23,7 @@ class RequestRefused(IsoserveError):
 
 
 class ImageRefused(RequestRefused):
-    """400, 413 or 415: the bytes are no image that the server takes."""
+    """400, 413 or 415: the bytes are not an image that the server takes."""
 
 
 class ServerBusy(RequestRefused):

@@ -68,7 +68,7 @@ def card(
       isoserve card model.onnx --output card.html --data photos/ --ood other/ --ood uniform
     """
     if ood and data is None:
-        raise InputError("--ood wants --data too: scores are compared with those of test images")
+        raise InputError("--ood needs --data too: scores are compared with those of test images")
     model = open_model(model_file)
     check_writable(output.parent)
     shown, figures = model.card, card_figures(model.card)

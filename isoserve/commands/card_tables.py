@@ -31,7 +31,7 @@ def fact_lines(card: ModelCard) -> list[tuple[str, str]]:
         ("trained on", f"{data.name}, {data.training_images:,} images (seed {card.seed})"),
         ("data digest", data.digest),
         ("calibrated on", f"{calibration.n:,} images the weights have not seen"),
-        ("alpha", f"{calibration.alpha:g}: about this share of genuine images is rejected"),
+        ("alpha", f"{calibration.alpha:g}: about this share of in-distribution images is rejected"),
         (
             "guaranteed alpha",
             f"{calibration.guaranteed_alpha:.4g}: reject at this p-value instead to keep the "

@@ -122,11 +122,11 @@ def predict(
             batch = REMOTE_BATCH
         batches = _batches(find_images(paths), batch)
         try:
-            tally = _write(in_order(predictor, batches, threads), paths, output_format)
+            counts = _write(in_order(predictor, batches, threads), paths, output_format)
         except IsoserveError as error:
             raise InputError(str(error)) from error
-    click.echo(tally.summary(), err=True)
-    if tally.failed:
+    click.echo(counts.summary(), err=True)
+    if counts.failed:
         sys.exit(EXIT_SOME_FAILED)
 
 
@@ -182,7 +182,7 @@ def json_line(path: str, result: Result) -> str:
 
 
 @dataclass
-class _Tally:
+class _Counts:
     began: float = field(default_factory=time.perf_counter)
     known: int = 0
     unknown: int = 0
@@ -210,7 +210,7 @@ class _Tally:
 
 def _write(
     results: Iterator[tuple[Path, Result]], paths: Sequence[Path], output_format: str
-) -> _Tally:
+) -> _Counts:
     on_screen = sys.stdout.isatty()
     console = Console(stderr=not on_screen, soft_wrap=True, highlight=False, markup=False)
     bar = Progress(
@@ -230,21 +230,21 @@ def _write(
         else:
             sys.stdout.write(line + "\n")
 
-    tally = _Tally()
+    counts = _Counts()
     with bar:
         total = sum(1 for _ in find_images(paths)) if console.is_terminal else None
         task = bar.add_task("", total=total)
         for path, result in results:
-            if output_format == "table" and not tally.images:
+            if output_format == "table" and not counts.images:
                 put(TABLE_HEADER, "bold")  # not before: there may be no answer at all
-            tally.add(result)
+            counts.add(result)
             name = os.fsencode(path).decode(errors="replace")
             if output_format == "table":
                 put(table_line(name, result), _style(result))
             else:
                 put(json_line(name, result))
             bar.advance(task)
-    return tally
+    return counts
 
 
 def _style(result: Result) -> str:

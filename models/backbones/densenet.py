@@ -34,7 +34,7 @@ class DenseNet(nn.Module):
         super().__init__()
         bottlenecks, rest = divmod(depth - 4, 6)
         if rest or bottlenecks < 1:
-            raise ValueError(f"depth is {depth}; DenseNet-BC wants 6 n + 4, such as 22, 40 or 100")
+            raise ValueError(f"depth is {depth}; it must be 6 n + 4, such as 22, 40 or 100")
         channels = 2 * growth
         layers: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1, bias=False)]
         for block in range(3):

@@ -48,7 +48,7 @@ def _take_off(network: nn.Module, attribute: str, name: str) -> int:
     while list(last.named_children()):
         owner, (key, last) = last, list(last.named_children())[-1]
     if not isinstance(last, nn.Linear):
-        raise ValueError(f"the last layer of {name!r} is no linear layer: no head can replace it")
+        raise ValueError(f"the last layer of {name!r} is not linear: no head can replace it")
     setattr(owner, key, nn.Identity())
     return last.in_features
 

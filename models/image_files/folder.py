@@ -31,7 +31,7 @@ def image_files(folder: Path, onerror: Callable[[OSError], None] | None = None) 
     named pipe would be waited on for ever. A tree is never held whole.
 
     Args:
-        onerror: told of each folder that cannot be listed, which is passed over.
+        onerror: called with the error of each folder that cannot be listed, which is passed over.
     """
     for root, folders, files in os.walk(folder, onerror=onerror):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -91,9 +91,9 @@ def test_our_promql_gives_the_values_that_prometheus_gives(tmp_path: Path) -> No
         assert expected == pytest.approx(theirs[name], rel=tolerance, abs=tolerance), name
 
 
-def test_genuine_traffic_is_rejected_as_often_as_its_calibration_happens_to_make_it() -> None:
+def test_in_distribution_traffic_is_rejected_as_often_as_its_calibration_happens_to_make_it() -> None:
     shares = [
-        sum(Traffic(1.0, 10)._genuine_shares(np.random.default_rng(seed))[:3])
+        sum(Traffic(1.0, 10)._in_distribution_shares(np.random.default_rng(seed))[:3])
         for seed in range(2000)
     ]
     k, m = 250, 5000
@@ -115,7 +115,7 @@ def test_a_condition_must_hold_as_long_as_prometheus_asks() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.1, 1.0, 10.0])
-def test_a_genuine_week_is_silent(rate: float) -> None:
+def test_an_in_distribution_week_is_silent(rate: float) -> None:
     steps = 7 * 24 * AN_HOUR
     counters = Traffic(rate, steps).counters(np.random.default_rng(1))
     assert run(model_rules(), counters, steps) == []

@@ -55,7 +55,7 @@ def feature_layers(backbone: nn.Module) -> list[nn.Module]:
         ]
         return [layers[2], *last]
     raise InputError(
-        f"no feature ensemble is known for {type(backbone).__name__}; Mahalanobis wants one of "
+        f"no feature ensemble is known for {type(backbone).__name__}; Mahalanobis needs one of "
         "our ResNets or DenseNets"
     )
 

@@ -98,7 +98,7 @@ def _accuracies(cell: Cell) -> Iterator[Record]:
 def _training(cell: Cell) -> dict[str, Any]:
     evaluation = cell.evaluation
     training, checkpoint = evaluation.training, evaluation.checkpoint
-    # Speed is no result: it differs between two runs.
+    # Speed is not a result: it differs between two runs.
     history = [
         {key: value for key, value in row.items() if key != "images_per_second"}
         for row in checkpoint.history

@@ -76,7 +76,7 @@ class Store:
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return dict(file)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} is no cell of this grid ({error}): delete it") from error
+            raise InputError(f"{path} is not a cell of this grid ({error}): delete it") from error
 
     def values(self, kind: str, key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The cell's JSON values, computed and kept if they are not there.
@@ -107,5 +107,5 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} is no cell of this grid ({error}): delete it") from error
+            raise InputError(f"{path} is not a cell of this grid ({error}): delete it") from error
         return values

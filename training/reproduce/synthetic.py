@@ -1,4 +1,4 @@
-"""Images for the smoke scale, made on the spot: scikit-learn's digits and what is no digit."""
+"""Images for the smoke scale, made on the spot: scikit-learn's digits, and others."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _fit_neighbours(network: TrainedNetwork, data: TuningData) -> Fitted:
 def _fit_virtual_logit(network: TrainedNetwork, data: TuningData) -> Fitted:
     head = network.classifier.head
     if not isinstance(head, SoftMaxHead):
-        raise TypeError(f"ViM wants a linear last layer, not {type(head).__name__}")
+        raise TypeError(f"ViM needs a linear last layer, not {type(head).__name__}")
     features = torch.from_numpy(_features(network, data.training))
     detector = VirtualLogit(head, features, torch.from_numpy(data.training_labels))
 

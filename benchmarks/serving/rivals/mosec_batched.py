@@ -1,4 +1,4 @@
-"""Mosec: a worker process a core, batches of up to 32 without waiting for company."""
+"""Mosec: a worker process a core, batches of up to 32 without a batching delay."""
 
 from __future__ import annotations
 

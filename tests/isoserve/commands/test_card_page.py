@@ -119,7 +119,7 @@ def test_what_cannot_be_drawn_is_refused_and_nothing_is_written(
     other = write_tiny_model(tmp_path / "other.onnx", TinyModel(classes=("a", "b")))
     output = tmp_path / "card.html"
     for arguments, words in (
-        ((model, "--ood", "uniform"), "--ood wants --data"),
+        ((model, "--ood", "uniform"), "--ood needs --data"),
         ((model, "--data", tmp_path / "none"), "none"),
         ((other, "--data", photos), "the model was trained on a, b"),
         ((photos / "model.onnx",), "cannot be read"),

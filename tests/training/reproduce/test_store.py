@@ -52,10 +52,10 @@ def test_a_cell_whose_computation_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_broken_cell_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "scores").mkdir()
     (tmp_path / "scores" / "k.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"k\.npz is no cell of this grid"):
+    with pytest.raises(InputError, match=r"k\.npz is not a cell of this grid"):
         Store(tmp_path).arrays("scores", "k", dict)
     (tmp_path / "scores" / "k.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"k\.json is no cell of this grid"):
+    with pytest.raises(InputError, match=r"k\.json is not a cell of this grid"):
         Store(tmp_path).values("scores", "k", dict)
 
 
