@@ -91,7 +91,7 @@ def test_our_promql_gives_the_values_that_prometheus_gives(tmp_path: Path) -> No
         assert expected == pytest.approx(theirs[name], rel=tolerance, abs=tolerance), name
 
 
-def test_in_distribution_traffic_is_rejected_as_often_as_its_calibration_happens_to_make_it() -> None:
+def test_in_distribution_traffic_is_rejected_as_often_as_its_calibration_makes_it() -> None:
     shares = [
         sum(Traffic(1.0, 10)._in_distribution_shares(np.random.default_rng(seed))[:3])
         for seed in range(2000)
