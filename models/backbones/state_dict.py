@@ -45,9 +45,9 @@ def load_weights(backbone: Backbone, path: Path) -> None:
             if name in wanted and value.shape != wanted[name].shape
         ],
     }
-    found = [f"{_first(names)} {what}" for what, names in problems.items() if names]
-    if found:
-        raise ValueError(f"{path} does not fit this network: {'; '.join(found)}")
+    differences = [f"{_first(names)} {what}" for what, names in problems.items() if names]
+    if differences:
+        raise ValueError(f"{path} does not fit this network: {'; '.join(differences)}")
     backbone.network.load_state_dict(wanted | given)
 
 
