@@ -7,33 +7,25 @@ network's input, and a set is held as one uint8 array, so that an epoch costs no
 from __future__ import annotations
 
 import hashlib
-import math
-import os
-import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from scipy.stats import beta
 
 from isoserve.models.card import InputSpec
-from isoserve.models.errors import ImageFileError, InputError
-from isoserve.models.image_files.folder import SUFFIXES, image_files
-from isoserve.models.preprocessing import decode_pixels, to_pixels
+from isoserve.models.errors import InputError
+from isoserve.models.image_files.folder import SUFFIXES, LeftOut, describe_left_out, image_files
 from isoserve.models.text import pluralize, printable
-from isoserve.models.torchvision_import import import_torchvision
+from isoserve.training.hold_out import held_out_count, hold_out, smallest_calibration
+from isoserve.training.layout import class_folders, read_layout
+from isoserve.training.named_sets import NAMED_SETS, Split, load_named_set
+from isoserve.training.pixel_arrays import chosen, decode_bodies, decode_files
 
 if TYPE_CHECKING:
     from isoserve.training.recipe import Recipe
-
-Split = Literal["train", "test"]
-
-_IN_MEMORY_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -48,20 +40,61 @@ class LabelledImages:
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     """A line for each file or folder that could not be read: its path and why."""
+    paths: tuple[str, ...] = ()
+    """Of each image's file; empty where they come from none."""
+    digests: tuple[bytes, ...] = ()
+    """Of each file's bytes; empty where they come from none."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    """Files whose ending is no image's."""
+    calibration: LabelledImages | None = None
+    """Images of the same classes that are set aside to calibrate on, where the data bring some."""
+    _splits: dict[tuple[object, ...], tuple[LabelledImages, LabelledImages]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What :func:`split` made of these images: each of its callers would hold a copy else."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> LabelledImages:
-        pixels = _chosen(self.pixels, indices)
-        return LabelledImages(self.name, pixels, self.labels[indices], self.classes)
+        """Those at the indices, in their order; a view where they are consecutive."""
+        return LabelledImages(
+            self.name,
+            chosen(self.pixels, indices),
+            self.labels[indices],
+            self.classes,
+            paths=tuple(self.paths[index] for index in indices) if self.paths else (),
+            digests=tuple(self.digests[index] for index in indices) if self.digests else (),
+        )
+
+    def calibrated_by(self, held_out: LabelledImages) -> LabelledImages:
+        """The same images, to be calibrated on others of the same classes.
+
+        Raises:
+            InputError: the classes differ.
+        """
+        if held_out.classes != self.classes:
+            missing = sorted(set(self.classes) - set(held_out.classes))
+            other = sorted(set(held_out.classes) - set(self.classes))
+            raise InputError(
+                f"the calibration images of {held_out.name} have other classes than the training "
+                f"images of {self.name}: "
+                + "; ".join(
+                    f"{what} {', '.join(names)}"
+                    for what, names in (("without", missing), ("beside them", other))
+                    if names
+                )
+            )
+        return replace(self, calibration=held_out)
 
     def digest(self) -> str:
-        """SHA-256 over class names, labels and pixels, in order."""
+        """SHA-256 over class names, labels and pixels, in order; the calibration images' too."""
         digest = hashlib.sha256("\0".join(self.classes).encode())
         digest.update(self.labels.astype("<i8").tobytes())
         for image in self.pixels:
             digest.update(image.tobytes())
+        if self.calibration is not None:
+            digest.update(self.calibration.digest().encode())
         return digest.hexdigest()
 
 
@@ -70,7 +103,8 @@ def load_images(source: str, split: Split, spec: InputSpec, data_root: Path) -> 
 
     Args:
         source: ``cifar10``, ``cifar100``, ``svhn``, ``fashionmnist``, or a folder holding
-            ``train/CLASS/*`` and optionally ``test/CLASS/*``, or just ``CLASS/*``.
+            ``train/CLASS/*`` and optionally ``val/CLASS/*`` (to calibrate on) and
+            ``test/CLASS/*``, or just ``CLASS/*``; see :mod:`isoserve.training.layout`.
         split: which part of it.
         spec: the pixels wanted.
         data_root: where named data sets are looked for first, then downloaded to.
@@ -79,24 +113,42 @@ def load_images(source: str, split: Split, spec: InputSpec, data_root: Path) -> 
         InputError: no such folder or data set, fewer than two classes, a class without a
             readable image, or no test images where they are asked for.
     """
-    if source.lower() in _NAMED:
-        return _load_named(source.lower(), split, spec, data_root)
+    if source.lower() in NAMED_SETS:
+        pixels, labels, classes = load_named_set(source.lower(), split, spec, data_root)
+        return LabelledImages(source.lower(), pixels, labels, classes)
     root = Path(source)
     if not root.is_dir():
         raise InputError(
             f"no data set and no folder named {source!r}; give an image folder or one of "
-            f"{', '.join(_NAMED)}"
+            f"{', '.join(NAMED_SETS)}"
         )
     return _load_split(root, split, spec)
 
 
 def split(images: LabelledImages, recipe: Recipe) -> tuple[LabelledImages, LabelledImages]:
-    """The recipe's (training, held-out) split of a training set.
+    """(training, held-out) images: the calibration images that the data bring, else the recipe's
+    share. The same objects at each call.
 
     Raises:
         InputError: too few images to hold out what calibration needs.
     """
     needed = smallest_calibration(recipe.alpha, recipe.delta)
+    if images.calibration is not None:
+        if len(images.calibration) < needed:
+            raise InputError(
+                f"{len(images.calibration)} calibration images in {images.calibration.name} are "
+                f"too few: at alpha {recipe.alpha} and delta {recipe.delta} {needed} are needed"
+            )
+        return images, images.calibration
+    key = (recipe.alpha, recipe.delta, recipe.held_out, recipe.seed)
+    if key not in images._splits:
+        images._splits[key] = _split(images, recipe, needed)
+    return images._splits[key]
+
+
+def _split(
+    images: LabelledImages, recipe: Recipe, needed: int
+) -> tuple[LabelledImages, LabelledImages]:
     first = held_out_count(len(images), recipe.held_out, recipe.alpha, recipe.delta)
     # Shares rounded down a class may sum to less than is needed; then more is asked for.
     for count in range(first, len(images) + 1):
@@ -110,76 +162,14 @@ def split(images: LabelledImages, recipe: Recipe) -> tuple[LabelledImages, Label
     )
 
 
-def hold_out(
-    labels: NDArray[np.int64], count: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split indices into (training, held out), stratified by class and fixed by the seed.
-
-    Each class gives its share of ``count``, at least one image and never its last.
-    """
-    generator = np.random.default_rng([seed, len(labels)])
-    held_out = []
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        share = round(count * len(members) / len(labels))
-        held_out.append(members[: min(max(share, 1), len(members) - 1)])
-    chosen = np.sort(np.concatenate(held_out))
-    mask = np.ones(len(labels), dtype=bool)
-    mask[chosen] = False
-    return np.flatnonzero(mask), chosen
-
-
-def held_out_count(total: int, fraction: float, alpha: float, delta: float) -> int:
-    """How many of ``total`` images to hold out: the fraction, but enough to calibrate.
-
-    Raises:
-        InputError: calibration would take more than half of the images.
-    """
-    needed = smallest_calibration(alpha, delta)
-    if needed > total // 2:
-        raise InputError(
-            f"{total} training images are too few to calibrate: at alpha {alpha} and delta "
-            f"{delta} at least {needed} must be held out, so give at least {2 * needed} images "
-            "or a larger alpha"
-        )
-    return max(round(fraction * total), needed)
-
-
-def smallest_calibration(alpha: float, delta: float) -> int:
-    """Fewest calibration images n with P(rejected share <= alpha) >= 1 - delta possible.
-
-    The share at the smallest score is Beta(1, n) (Bates et al., 2023): 59 at alpha = delta = 0.05.
-    """
-    n = 1
-    while beta.cdf(alpha, 1, n) < 1 - delta:
-        n += 1
-    return n
-
-
-def decode_files(paths: Sequence[Path], spec: InputSpec) -> tuple[NDArray[np.uint8], list[str]]:
-    """Decode files in threads -> pixels [N, H, W, 3] and a reason for each file ('' where read)."""
-    shape = (len(paths), spec.height, spec.width, 3)
-    pixels = _allocate(shape)
-
-    def decode(index: int) -> str:
-        try:
-            pixels[index] = decode_pixels(paths[index].read_bytes(), spec)
-        except (ImageFileError, OSError) as error:
-            return str(error)
-        return ""
-
-    with ThreadPoolExecutor() as pool:
-        return pixels, list(pool.map(decode, range(len(paths))))
-
-
-def list_images(folder: Path) -> tuple[list[Path], list[str]]:
+def list_images(folder: Path, left_out: LeftOut | None = None) -> tuple[list[Path], list[str]]:
     """The images below a folder in order, and a line for each folder that cannot be listed."""
     unlisted: list[str] = []
 
     def note(error: OSError) -> None:
         unlisted.append(printable(f"{error.filename}: {error.strerror}"))
 
-    return sorted(image_files(folder, note)), unlisted
+    return sorted(image_files(folder, note, left_out)), unlisted
 
 
 def read_images(
@@ -187,24 +177,32 @@ def read_images(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], list[str]]:
     """Pixels of the files that can be read, which of them these are, and a line for each other."""
     pixels, reasons = decode_files(paths, spec)
-    readable = np.array([not reason for reason in reasons], dtype=bool)
-    if not readable.all():
-        pixels = _chosen(pixels, np.flatnonzero(readable))
+    pixels, readable = _without_unread(pixels, reasons)
     unread = [printable(f"{path}: {why}") for path, why in zip(paths, reasons, strict=True) if why]
     return pixels, readable, unread
 
 
-def evenly_spread(count: int, limit: int | None) -> NDArray[np.int64]:
-    """Indices of ``limit`` of ``count`` images in order: folders come class by class."""
-    wanted = count if limit is None else min(count, limit)
-    return np.arange(wanted) * count // wanted
+def _without_unread(
+    pixels: NDArray[np.uint8], reasons: Sequence[str]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    readable = np.array([not reason for reason in reasons], dtype=bool)
+    if not readable.all():
+        pixels = chosen(pixels, np.flatnonzero(readable))
+    return pixels, readable
 
 
 def _load_split(root: Path, split: Split, spec: InputSpec) -> LabelledImages:
-    folder = root / split
-    if split == "test" and not folder.is_dir():
-        raise InputError(f"no test images: {folder} is not a folder")
-    found = load_class_folders(folder if folder.is_dir() else root, spec)
+    layout = read_layout(root)
+    folder = layout.test if split == "test" else layout.train
+    if folder is None:
+        there = [path.name for path in layout if path is not None and path != root]
+        raise InputError(
+            f"no {'test' if split == 'test' else 'training'} images: {root / split} is not a folder"
+            + (f"; {root} holds {', '.join(there)}" if there else "")
+        )
+    found = load_class_folders(folder, spec)
+    if split == "train" and layout.validation is not None:
+        found = found.calibrated_by(load_class_folders(layout.validation, spec))
     return replace(found, name=printable(root.resolve().name))
 
 
@@ -217,9 +215,7 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
     """
     if not folder.is_dir():
         raise InputError(f"no folder {folder}; give one that holds a folder of images a class")
-    names = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
-    )
+    names = [entry.name for entry in class_folders(folder)]
     if len(names) < 2:
         raise InputError(
             f"{folder} holds {pluralize(len(names), 'class folder')}; "
@@ -231,83 +227,60 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
                 f"class folder {printable(name)!r} in {printable(str(folder))} has a name that is "
                 "not UTF-8; rename it"
             )
-    paths, labels, unlisted = [], [], []
+    paths, labels, skipped, left_out = [], [], [], LeftOut()
     for label, name in enumerate(names):
-        files, missed = list_images(folder / name)
+        files, missed = list_images(folder / name, left_out)
         paths += files
         labels += [label] * len(files)
-        unlisted += missed
-    pixels, readable, unread = read_images(paths, spec)
-    kept = np.array(labels, dtype=np.int64)[readable]
-    skipped = (*unlisted, *unread)
+        skipped += missed
+    files_of = LabelledFiles(
+        paths, [str(path) for path in paths], np.array(labels, dtype=np.int64), tuple(names)
+    )
+    found = read_labelled(files_of, spec, printable(folder.resolve().name))
+    found = replace(found, skipped=(*skipped, *found.skipped), left_out=left_out)
     for label, name in enumerate(names):
-        if not np.any(kept == label):
-            raise InputError(
-                f"class {name!r} has no readable image in {folder / name} "
-                f"(looked for {', '.join(SUFFIXES)}"
-                + (f"; {len(skipped)} unreadable, the first {skipped[0]})" if skipped else ")")
-            )
-    name = printable(folder.resolve().name)
-    return LabelledImages(name, pixels, kept, tuple(names), skipped)
-
-
-def _load_named(name: str, split: Split, spec: InputSpec, data_root: Path) -> LabelledImages:
-    datasets = import_torchvision("torchvision.datasets")
-    class_name, options, classes = _NAMED[name]
-    wanted = options(split)
-    make: Callable[..., object] = getattr(datasets, class_name)
-    try:
-        dataset = make(root=data_root, download=False, **wanted)
-    except RuntimeError:
-        try:
-            dataset = make(root=data_root, download=True, **wanted)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{class_name} is not in {data_root} and could not be downloaded ({error}); "
-                "put torchvision's files there or give an image folder"
-            ) from error
-    raw = np.asarray(dataset.data)  # type: ignore[attr-defined]
-    if name == "svhn":
-        raw = raw.transpose(0, 2, 3, 1)
-    labels = dataset.labels if name == "svhn" else dataset.targets  # type: ignore[attr-defined]
-    pixels = _allocate((len(raw), spec.height, spec.width, 3))
-    for index, image in enumerate(raw):
-        pixels[index] = to_pixels(Image.fromarray(image), spec)
-    names = classes or tuple(dataset.classes)  # type: ignore[attr-defined]
-    return LabelledImages(name, pixels, np.asarray(labels, dtype=np.int64), names)
-
-
-def _by_flag(split: Split) -> dict[str, object]:
-    return {"train": split == "train"}
-
-
-def _by_word(split: Split) -> dict[str, object]:
-    return {"split": split}
-
-
-_NAMED: dict[str, tuple[str, Callable[[Split], dict[str, object]], tuple[str, ...] | None]] = {
-    "cifar10": ("CIFAR10", _by_flag, None),
-    "cifar100": ("CIFAR100", _by_flag, None),
-    "fashionmnist": ("FashionMNIST", _by_flag, None),
-    "svhn": ("SVHN", _by_word, tuple("0123456789")),
-}
-
-
-def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """An array in memory, or in an unnamed temporary file where it would not fit well."""
-    size = math.prod(shape)
-    if size <= _IN_MEMORY_BYTES:
-        return np.empty(shape, dtype=np.uint8)
-    with tempfile.TemporaryFile() as file:
-        # A disk that is full is an error here; later it would be the end of the process.
-        os.posix_fallocate(file.fileno(), 0, size)
-        return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
-
-
-def _chosen(pixels: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """``pixels[indices]``, which of a large set would be a copy in memory."""
-    height, width, channels = pixels.shape[1:]
-    found = _allocate((len(indices), height, width, channels))
-    for place, index in enumerate(indices):
-        found[place] = pixels[index]
+        if not np.any(found.labels == label):
+            raise _no_image_of(name, folder / name, found)
     return found
+
+
+@dataclass(frozen=True)
+class LabelledFiles:
+    """Image files and their classes, not yet read."""
+
+    sources: Sequence[Path | bytes]
+    """Paths, or the files' own bytes."""
+    names: Sequence[str]
+    """For messages, one for each."""
+    labels: NDArray[np.int64]
+    """[N], index into ``classes``."""
+    classes: tuple[str, ...]
+
+
+def read_labelled(files: LabelledFiles, spec: InputSpec, name: str) -> LabelledImages:
+    """Decode labelled files; one that cannot be read is named in ``skipped``."""
+    pixels, reasons, digests = decode_bodies(files.sources, len(files.labels), spec)
+    pixels, readable = _without_unread(pixels, reasons)
+    rows = np.flatnonzero(readable)
+    return LabelledImages(
+        name,
+        pixels,
+        files.labels[rows],
+        files.classes,
+        tuple(
+            printable(f"{file}: {why}")
+            for file, why in zip(files.names, reasons, strict=True)
+            if why
+        ),
+        paths=tuple(files.names[int(row)] for row in rows),
+        digests=tuple(digests[row] for row in rows),
+    )
+
+
+def _no_image_of(name: str, folder: Path, found: LabelledImages) -> InputError:
+    words = [f"looked for {', '.join(SUFFIXES)}"]
+    if found.skipped:
+        words.append(f"{len(found.skipped)} unreadable, the first {found.skipped[0]}")
+    if line := describe_left_out(found.left_out):
+        words.append(line)
+    return InputError(f"class {name!r} has no readable image in {folder} ({'; '.join(words)})")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,12 @@ from PIL import Image
 
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import InputError
-from isoserve.models.image_files.folder import SUFFIXES
+from isoserve.models.image_files.folder import SUFFIXES, LeftOut, describe_left_out
 from isoserve.models.preprocessing import to_pixels
 from isoserve.models.text import printable
-from isoserve.training.data import evenly_spread, list_images, load_images, read_images
+from isoserve.training.data import list_images, load_images, read_images
+from isoserve.training.hold_out import evenly_spread
+from isoserve.training.layout import NAMES, class_folders
 
 NOISE_IMAGES = 10_000
 """Images of a noise set where no limit is given; as many as the papers' other sets have."""
@@ -47,6 +49,8 @@ class OutDistribution:
     """How the images were made, resized and compressed before they came here."""
     skipped: tuple[str, ...] = ()
     """A line for each file or folder that could not be read: its path and why."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    """Files whose ending is no image's."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -98,7 +102,7 @@ def load_out_distribution(
     name, separator, given = source.partition("=")
     if separator and name and given and not Path(source).is_dir():
         found = load_out_distribution(given, spec, data_root, limit)
-        return OutDistribution(name, found.pixels, found.note, found.skipped)
+        return replace(found, name=name)
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; it must be at least 1")
     key = source.lower()
@@ -156,15 +160,20 @@ def _find_folder(name: str, data_root: Path) -> Path:
 
 
 def _read_folder(name: str, folder: Path, spec: InputSpec, limit: int | None) -> OutDistribution:
-    root = folder / "test" if (folder / "test").is_dir() else folder
-    paths, unlisted = list_images(root)
+    tests = [path for path in class_folders(folder) if NAMES.get(path.name.lower()) == "test"]
+    root = tests[0] if tests else folder
+    left_out = LeftOut()
+    paths, unlisted = list_images(root, left_out)
     if not paths:
-        raise InputError(f"no images in {root}: looked for {', '.join(SUFFIXES)}")
+        line = describe_left_out(left_out)
+        raise InputError(
+            f"no images in {root}: looked for {', '.join(SUFFIXES)}" + (f"; {line}" if line else "")
+        )
     paths = [paths[index] for index in evenly_spread(len(paths), limit)]
     pixels, readable, unread = read_images(paths, spec)
     if not readable.any():
         raise InputError(f"not one readable image in {root}: {unread[0]}")
     suffixes = sorted({path.suffix.lower().lstrip(".") for path in paths})
     return OutDistribution(
-        name, pixels, f"folder of {', '.join(suffixes)} files", (*unlisted, *unread)
+        name, pixels, f"folder of {', '.join(suffixes)} files", (*unlisted, *unread), left_out
     )

@@ -38,7 +38,8 @@ from isoserve.training.batches import (
     normalise,
 )
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
-from isoserve.training.data import LabelledImages, evenly_spread, split
+from isoserve.training.data import LabelledImages, split
+from isoserve.training.hold_out import evenly_spread
 from isoserve.training.objective import Objective
 from isoserve.training.optimizers import make_optimizer
 from isoserve.training.progress import Progress

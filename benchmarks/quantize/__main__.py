@@ -14,7 +14,8 @@ import json
 from pathlib import Path
 
 from benchmarks.serving.report import circumstances
-from isoserve.training.data import hold_out, load_class_folders
+from isoserve.training.data import load_class_folders
+from isoserve.training.hold_out import hold_out
 from isoserve.training.onnx_graph import read_model
 from isoserve.training.onnx_model.quantize import QuantizeOptions, quantize
 from isoserve.training.out_distributions import load_out_distributions

@@ -32,6 +32,7 @@ from isoserve.commands.predictors import LocalPredictor, Predictor, RemotePredic
 from isoserve.local_model import Result
 from isoserve.models.cpu_quota import usable_cores
 from isoserve.models.errors import InputError
+from isoserve.models.image_files.folder import LeftOut, describe_left_out
 from isoserve.models.text import pluralize
 from isoserve.service.inference.verdicts import VerdictRequest
 from isoserve.service.settings import ENV_PREFIX, Settings
@@ -120,11 +121,14 @@ def predict(
             client = stack.enter_context(Client(url or "", token=token, patience=PATIENCE))
             predictor = RemotePredictor(client, alpha, top_k)
             batch = REMOTE_BATCH
-        batches = _batches(find_images(paths), batch)
+        left_out = LeftOut()
+        batches = _batches(find_images(paths, left_out), batch)
         try:
             counts = _write(in_order(predictor, batches, threads), paths, output_format)
         except IsoserveError as error:
             raise InputError(str(error)) from error
+    if line := describe_left_out(left_out):
+        click.echo(line, err=True)
     click.echo(counts.summary(), err=True)
     if counts.failed:
         sys.exit(EXIT_SOME_FAILED)

@@ -14,13 +14,8 @@ from scipy.stats import beta
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import InputError
 from isoserve.models.preprocessing import to_pixels
-from isoserve.training.data import (
-    held_out_count,
-    hold_out,
-    load_class_folders,
-    load_images,
-    smallest_calibration,
-)
+from isoserve.training.data import load_class_folders, load_images
+from isoserve.training.hold_out import held_out_count, hold_out, smallest_calibration
 
 SPEC = InputSpec(height=16, width=16)
 
@@ -111,7 +106,7 @@ def test_a_part_of_a_large_set_lies_on_disk_too(
     images = load_images(str(colours), "test", SPEC, Path("unused"))
     chosen = np.array([80, 3, 41])
     expected = images.pixels[chosen]
-    monkeypatch.setattr("isoserve.training.data._IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("isoserve.training.pixel_arrays.IN_MEMORY_BYTES", 1000)
     few = images.take(chosen)
     assert isinstance(few.pixels, np.memmap)
     np.testing.assert_array_equal(few.pixels, expected)

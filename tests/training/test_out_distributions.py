@@ -10,7 +10,7 @@ import scipy.io
 from PIL import Image
 from scipy import stats
 
-import isoserve.training.data
+import isoserve.training.named_sets
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import InputError
 from isoserve.models.preprocessing import to_pixels
@@ -116,7 +116,7 @@ def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_torchvisions_svhn_gives_its_test_split(tmp_path: Path, monkeypatch) -> None:
     pixels = RNG.integers(0, 256, (32, 32, 3, 6), dtype=np.uint8)
     scipy.io.savemat(tmp_path / "test_32x32.mat", {"X": pixels, "y": np.arange(1, 7)[:, None]})
-    datasets = isoserve.training.data.import_torchvision("torchvision.datasets")
+    datasets = isoserve.training.named_sets.import_torchvision("torchvision.datasets")
     # Torchvision knows its own file by checksum.
     monkeypatch.setattr(datasets.SVHN, "_check_integrity", lambda _: True)
     spec = InputSpec(height=32, width=32)

@@ -18,8 +18,9 @@ from scipy.stats import beta
 
 from isoserve.models.card import Calibration, HeldOut
 from isoserve.models.errors import InputError
-from isoserve.training.data import LabelledImages, smallest_calibration
+from isoserve.training.data import LabelledImages
 from isoserve.training.evaluation.metrics import expected_calibration_error
+from isoserve.training.hold_out import smallest_calibration
 from isoserve.training.onnx_graph import run_graph
 
 _PROBE_TEMPERATURE = 100.0

@@ -37,7 +37,8 @@ from isoserve.models.heads import HEADS, IsoMax2Head
 from isoserve.models.served_model import ServedModel
 from isoserve.training.atomic import atomic_path
 from isoserve.training.checkpoint import Checkpoint
-from isoserve.training.data import LabelledImages, evenly_spread
+from isoserve.training.data import LabelledImages
+from isoserve.training.hold_out import evenly_spread
 from isoserve.training.onnx_model.calibrate import calibrate
 from isoserve.training.onnx_model.parity import check_parity
 

@@ -31,8 +31,9 @@ from isoserve.models.card import (
     Share,
 )
 from isoserve.models.errors import InputError
-from isoserve.training.data import LabelledImages, hold_out, smallest_calibration
+from isoserve.training.data import LabelledImages
 from isoserve.training.evaluation.evaluate import check_classes
+from isoserve.training.hold_out import hold_out, smallest_calibration
 from isoserve.training.onnx_model.calibrate import calibrate
 from isoserve.training.onnx_model.export import set_card
 from isoserve.training.onnx_model.quantization_report import QuantisationCost, measure_cost

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from isoserve.training.baselines.frozen_network import Pixels, TrainedNetwork
 from isoserve.training.checkpoint import Checkpoint
-from isoserve.training.data import LabelledImages, evenly_spread, split
+from isoserve.training.data import LabelledImages, split
+from isoserve.training.hold_out import evenly_spread
 from isoserve.training.out_distributions import OutDistribution
 from isoserve.training.reproduce.plan import Training
 from isoserve.training.reproduce.scale import Scale

@@ -12,7 +12,9 @@ from sklearn.datasets import load_digits
 
 from isoserve.models.card import InputSpec
 from isoserve.models.preprocessing import to_pixels
-from isoserve.training.data import LabelledImages, Split, hold_out
+from isoserve.training.data import LabelledImages
+from isoserve.training.hold_out import hold_out
+from isoserve.training.named_sets import Split
 from isoserve.training.out_distributions import OutDistribution
 
 TEST_IMAGES = 450

@@ -423,7 +423,7 @@ def test_threads_decode_what_one_thread_does() -> None:
 
 
 def test_the_server_sees_the_pixels_that_training_saw(tmp_path: Path) -> None:
-    data = pytest.importorskip("isoserve.training.data", exc_type=ImportError)
+    data = pytest.importorskip("isoserve.training.pixel_arrays", exc_type=ImportError)
     bodies = [encode(kind, noise(61 + 90 * n, 45 + 70 * n)) for kind in FORMATS for n in range(3)]
     bodies += [encode("JPEG", noise(700, 500, mode)) for mode in ("L", "CMYK")]
     bodies += [encode("PNG", noise(mode=mode)) for mode in ("RGBA", "P", "1", "LA")]

@@ -13,7 +13,8 @@ import isoserve.training.onnx_model.quantize
 from isoserve.cli import cli
 from isoserve.models.errors import InputError
 from isoserve.service.inference.model import load_model
-from isoserve.training.data import LabelledImages, hold_out, load_class_folders
+from isoserve.training.data import LabelledImages, load_class_folders
+from isoserve.training.hold_out import hold_out
 from isoserve.training.onnx_graph import read_model, run_graph
 from isoserve.training.onnx_model.quantize import QuantizeOptions, quantize
 from isoserve.training.out_distributions import load_out_distribution

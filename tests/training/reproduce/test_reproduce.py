@@ -23,7 +23,8 @@ from sklearn.metrics import roc_auc_score
 from isoserve.commands import reproduce as cli
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import InputError
-from isoserve.training.data import LabelledImages, Split
+from isoserve.training.data import LabelledImages
+from isoserve.training.named_sets import Split
 from isoserve.training.reproduce import datasets, systems
 from isoserve.training.reproduce.grid import Grid
 from isoserve.training.reproduce.plots import CAPTIONS
