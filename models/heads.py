@@ -83,7 +83,7 @@ class IsoMaxHead(Head):
 
 
 class IsoMax2Head(Head):
-    """Cold logits -s_j d_j - t_j with learned scale and tilt a class ([IsoMax2] eq. 4, 5).
+    """Cold logits -s_j d_j - t_j with learned scale and tilt per class ([IsoMax2] eq. 4, 5).
 
     Score logits are -d_j: eq. 6 of the paper prints exp(+d), a misprint against its own text and
     [IsoMax] eq. 5. Predict by arg max of the cold logits, never by the nearest prototype: the two

@@ -214,7 +214,7 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
             one whose name is not UTF-8, as the card's are.
     """
     if not folder.is_dir():
-        raise InputError(f"no folder {folder}; give one that holds a folder of images a class")
+        raise InputError(f"no folder {folder}; give one that holds a folder of images per class")
     names = [entry.name for entry in class_folders(folder)]
     if len(names) < 2:
         raise InputError(

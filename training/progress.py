@@ -1,4 +1,4 @@
-"""Live progress of a training: a bar on a terminal, a line an epoch in a pipe."""
+"""Live progress of a training: a bar on a terminal, one line per epoch in a pipe."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 Each round times the bare network, then the whole command as a process of its own on a folder of as
 many JPEG files. The bare network is ONNX Runtime on pixels already in memory, in the better of two
-set-ups: one session on all cores, or one single-threaded session a core. The command's pace is the
+set-ups: one session on all cores, or a single-threaded one per core. The command's pace is the
 one it reports (from its first file to its last answer); its wall time, start-up included, is kept
 beside it, and processor time, start-up included too, which other load disturbs less. Memory is its
 resident set, sampled over time.
@@ -106,7 +106,7 @@ def pace_of_session(session: onnxruntime.InferenceSession, pixels: np.ndarray) -
 
 
 def pace_of_slots(model: Model, pixels: np.ndarray, slots: int) -> float:
-    """Images a second of one single-threaded session a core."""
+    """Images a second of one single-threaded session per core."""
     starts = iter(range(0, len(pixels), BATCH))
 
     def work(slot: int) -> None:

@@ -58,7 +58,7 @@ def card(
 ) -> None:
     """Write MODEL_FILE's card as a page that needs no other file and no network.
 
-    Of the card alone: facts, tables, scores at calibration, calibration images a class. With
+    Of the card alone: facts, tables, scores at calibration, calibration images per class. With
     --data also p-value uniformity, rejection by class, reliability and score histograms; with
     --ood also ROC curves. Needs the train extra: pip install 'isoserve[train]'.
 

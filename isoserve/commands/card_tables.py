@@ -50,7 +50,7 @@ def fact_lines(card: ModelCard) -> list[tuple[str, str]]:
 
 
 def card_tables(card: ModelCard) -> list[CardTable]:
-    """Accuracy, out-distributions, calibration images a class; what the card lacks is left out."""
+    """Accuracy, out-distributions, calibration images per class; lacking ones left out."""
     tables = []
     if card.held_out:
         accuracies = [

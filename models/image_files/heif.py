@@ -8,7 +8,7 @@ IS_INSTALLED = find_spec("pillow_heif") is not None
 
 
 def register() -> None:
-    """Teach Pillow the format, a thread an image: how many images at once is the server's to say.
+    """Teach Pillow the format, a thread per image: how many images at once is the server's to say.
 
     Orientation, which the format holds itself, is applied; ten bits are brought to eight.
     """

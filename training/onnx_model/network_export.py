@@ -129,7 +129,7 @@ def _three(argument: str, values: Sequence[float], *, positive: bool = False) ->
     numbers = [float(value) for value in values]
     if len(numbers) != 3 or not np.isfinite(numbers).all() or (positive and min(numbers) <= 0):
         what = "three positive numbers" if positive else "three numbers"
-        raise InputError(f"{argument} is {numbers}; it must be {what}, one a channel")
+        raise InputError(f"{argument} is {numbers}; it must be {what}, one per channel")
     return numbers
 
 
@@ -155,7 +155,7 @@ def _labelled(
     if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
         raise InputError(
             f"{argument}'s labels are {labels.dtype} {list(labels.shape)}; "
-            f"they must be whole numbers [{len(pixels)}], one an image"
+            f"they must be whole numbers [{len(pixels)}], one per image"
         )
     if len(labels) and not (labels.min() >= 0 and labels.max() < len(classes)):
         raise InputError(

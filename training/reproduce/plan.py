@@ -62,7 +62,7 @@ class Training:
         if self.purpose == "ablation":
             parts.append(ablation_name(recipe))
         if self.images_per_class:
-            parts.append(f"{self.images_per_class} images a class")
+            parts.append(f"{self.images_per_class} images per class")
         return ", ".join(parts)
 
 
@@ -105,7 +105,7 @@ def ablation_trainings(scale: Scale) -> list[Training]:
 
 
 def fewer_images_trainings(scale: Scale, loss: str) -> list[Training]:
-    """The same number of epochs on fewer images a class ([IsoMax2] figure 2)."""
+    """The same number of epochs on fewer images per class ([IsoMax2] figure 2)."""
     main = main_training(scale, *scale.study, loss, 0)
     return [
         Training("fewer images", main.in_data, main.recipe, per_class)

@@ -27,7 +27,7 @@ CAPTIONS: dict[str, str] = {
     "isomax2_figure1": "Loss and mean entropy of the OOD probabilities over the epochs "
     "([IsoMax2] figure 1, where SoftMax lowers both and IsoMax2 keeps the entropy high).",
     "isomax2_figure2": "Test accuracy, and AUROC averaged over natural out-distributions, against "
-    "training images a class ([IsoMax2] figure 2).",
+    "training images per class ([IsoMax2] figure 2).",
     "isomax2_figure3": "Score logits of the own class, of the other classes, and of "
     "out-distribution images ([IsoMax2] figure 3); in brackets how many logits.",
     "isomax2_figure4": "Entropy of the OOD probabilities ([IsoMax2] figure 4); in brackets how "
@@ -161,7 +161,7 @@ def _fewer_images(
         accuracy_axes.plot(places, accuracies, marker="o", color=colour, label=name)
         auroc_axes.plot(places, aurocs, marker="o", color=colour, label=f"{name}/ES")
     for axes, label in ((accuracy_axes, "test accuracy (%)"), (auroc_axes, "mean AUROC (%)")):
-        axes.set_xlabel("training images a class")
+        axes.set_xlabel("training images per class")
         axes.set_ylabel(label)
         axes.legend(fontsize=8)
     save_figure(figure, path)
