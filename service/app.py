@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.batching.predictor import Predictor
 from isoserve.service.batching.shadow_runner import ShadowRunner
 from isoserve.service.batching.thread_pools import ThreadPools
-from isoserve.service.errors import CONTENT_TYPE, Problem
+from isoserve.service.errors import CONTENT_TYPE, Problem, allow_of
 from isoserve.service.http.csrf import is_cross_origin
 from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchange
 from isoserve.service.http.file_limits import grpc_connections
@@ -57,6 +58,9 @@ from isoserve.service.review import open_review
 from isoserve.service.settings import Settings
 
 REPOSITORY = "/v2/repository/"
+
+DOCS = ("/docs", "/redoc")
+SANE_PREFIX = re.compile(rb"(?:/[A-Za-z0-9._~-]+)+/?")
 
 _OF_QUEUE = {PREDICT.encode(): PREDICT, PREDICT_BATCH.encode(): PREDICT_BATCH}
 """Paths of requests that come with images for the queue, and their routes' labels."""
@@ -130,6 +134,8 @@ class Application:
         return self._fast_path.begin(head, connection)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            scope["path"] = scope["path"][:-1]
         # The hot route goes past FastAPI's layers, which cost as much as all the rest of it.
         if scope["type"] == "http" and scope["path"] == PREDICT and scope["method"] == "POST":
             await self.predict.predict(scope, receive, send)
@@ -141,6 +147,7 @@ class Application:
         else:
             if scope["type"] == "http":
                 in_request.set(scope["request_id"])
+                scope["root_path"] = _docs_root(scope)
             await self.api(scope, receive, send)
 
     def _access_log(self, writer: LogWriter | None) -> AccessLog | None:
@@ -155,6 +162,8 @@ class Application:
             description='A model server that says "I don\'t know".',
             version=version("isoserve"),
             lifespan=self._lifespan,
+            redirect_slashes=False,
+            servers=[{"url": "."}],
         )
         api.router.routes += [
             Route(PREDICT, _Asgi(self.predict.predict), methods=["POST"]),
@@ -247,6 +256,16 @@ def _guard(settings: Settings) -> Guard | None:
     return Guard(Tokens(settings.token_file), tuple(path for path in paths if path))
 
 
+def _docs_root(scope: Scope) -> str:
+    """What stands before the addresses in the documentation's pages, which a proxy may move."""
+    if scope["path"] not in DOCS:
+        return ""
+    for name, value in scope["headers"]:
+        if name == b"x-forwarded-prefix" and SANE_PREFIX.fullmatch(value):
+            return str(value, "ascii").rstrip("/")
+    return ".." if scope["raw_path"].endswith(b"/") else "."
+
+
 def _cross_site() -> Problem:
     return Problem(403, "cross_site", "a page of another site may not ask this", closes=True)
 
@@ -284,7 +303,9 @@ async def _answer_failure(request: Request, error: Exception) -> Response:  # no
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     problem = Problem(error.status_code, "http", str(error.detail))
-    problem.headers.update(error.headers or {})
+    problem.headers.update({name.lower(): text for name, text in (error.headers or {}).items()})
+    if "allow" in problem.headers:
+        problem.headers["allow"] = allow_of(problem.headers["allow"].split(", "))
     return _problem_response(request, problem)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 
 import orjson
@@ -54,3 +55,9 @@ class Problem(Exception):
     def body(self, request_id: str) -> bytes:
         """The problem document as JSON."""
         return orjson.dumps(self.as_dict(request_id))
+
+
+def allow_of(methods: Iterable[str]) -> str:
+    """The Allow header: HEAD is answered wherever GET is."""
+    given = [*dict.fromkeys(methods)]
+    return ", ".join([*given, "HEAD"] if "GET" in given and "HEAD" not in given else given)

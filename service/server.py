@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -65,6 +66,7 @@ def serve_until_stopped(
     # uvicorn raises the signal again once it has stopped: by then all is answered.
     for number in STOP_SIGNALS:
         signal.signal(number, _stopped)
+    handle_hangup(is_worker=slot is not None)
     _Server(config, app.metrics.sample, slot).run(sockets=[listener])
 
 
@@ -109,6 +111,18 @@ class _Server(uvicorn.Server):
         for acceptor in self._acceptors:
             acceptor.publish_connection_count()
         return await super().on_tick(counter)
+
+
+def handle_hangup(*, is_worker: bool) -> None:
+    """On SIGHUP go on, as a service should: repository and token files are read again anyhow.
+
+    A terminal that closes sends it too: then stop as on SIGTERM, and answer what has begun. Of
+    several processes the supervisor decides.
+    """
+    if not is_worker and sys.stderr.isatty():
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    else:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

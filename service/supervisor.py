@@ -28,7 +28,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from isoserve.service.http.acceptor import ConnectionTable, WorkerSlot
 from isoserve.service.observability.log_writer import configure_logging
 from isoserve.service.observability.metrics import MULTIPROCESS_FOLDER
-from isoserve.service.server import STOP_SIGNALS, serve_until_stopped
+from isoserve.service.server import STOP_SIGNALS, handle_hangup, serve_until_stopped
 from isoserve.service.settings import Settings
 
 log = logging.getLogger("isoserve.workers")
@@ -47,6 +47,7 @@ def serve_with_workers(settings: Settings, listener: socket.socket) -> None:
         supervisor = _Supervisor(settings, listener, folder)
         for number in STOP_SIGNALS:
             signal.signal(number, supervisor.stop)
+        handle_hangup(is_worker=False)
         supervisor.run()
 
 

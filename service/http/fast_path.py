@@ -81,11 +81,11 @@ class FastPathExchange:
     __slots__ = (
         "_connection",
         "_path",
-        "_record",
         "_target",
         "body",
         "disconnected",
         "keep_alive",
+        "record",
         "response_complete",
     )
     message_event = asyncio.Event()
@@ -95,8 +95,8 @@ class FastPathExchange:
         self._path = path
         self._target = head.target
         self._connection = connection
-        self._record = RequestRecord(request_id_of(head.headers), "POST", head.headers)
-        self._record.route = PREDICT
+        self.record = RequestRecord(request_id_of(head.headers), "POST", head.headers)
+        self.record.route = PREDICT
         self.body = b""
         self.keep_alive = True
         self.response_complete = False
@@ -104,7 +104,7 @@ class FastPathExchange:
 
     def run(self) -> None:
         """Queue the image, now that the body is whole, or refuse it."""
-        predictor, record, body = self._path.predictor, self._record, self.body
+        predictor, record, body = self._path.predictor, self.record, self.body
         try:
             query = read_query(self._target[len(_WITH_QUERY) :], self._path.alpha)
             served = predictor.resolve(query, record)
@@ -122,7 +122,7 @@ class FastPathExchange:
 
     def set_result(self, answer: Any) -> None:
         """Write the answer, or the problem in its place."""
-        record, status = self._record, 200
+        record, status = self.record, 200
         if isinstance(answer, (InvalidImage, PredictionError)):
             answer = problem_of(answer, record.headers)
         if isinstance(answer, Problem):
@@ -141,7 +141,7 @@ class FastPathExchange:
         self._end(CLIENT_GONE)
 
     def _end(self, status: int) -> None:
-        record = self._record
+        record = self.record
         record.status = status
         record.seconds = perf_counter() - record.started
         self._path.observer(record)

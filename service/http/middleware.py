@@ -51,14 +51,17 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        write = scope.pop("write_whole_answer", None)  # it leads back to this scope
+        method = scope["method"]
+        if method == "HEAD":  # as GET in all but the body, which uvicorn leaves out
+            scope = {**scope, "method": "GET"}
         request_id = request_id_of(scope["headers"])
-        record = RequestRecord(request_id, scope["method"], scope["headers"])
+        record = RequestRecord(request_id, method, scope["headers"])
         scope["record"] = record
         scope["request_id"] = request_id
         scope["route_label"] = OTHER_ROUTE
         scope["body_hold"] = hold = BodyHold(self._budget)
         header = (b"x-request-id", request_id.encode())
-        write = scope.pop("write_whole_answer", None)  # it leads back to this scope
         status = 0
 
         async def send_with_id(message: Message) -> None:

@@ -23,7 +23,14 @@ from isoserve.service.http.hooks import ConnectionHooks, ConnectionLimits
 from isoserve.service.http.request_head import DISCARDED_HEADERS, RequestHead
 from isoserve.service.http.responses import problem_answer, whole_answer, write_whole
 from isoserve.service.observability.request_id import new_request_id
-from isoserve.service.observability.request_record import Headers
+from isoserve.service.observability.request_record import Headers, RequestRecord
+
+TRANSFER_CODING = b"transfer-encoding"
+
+QUEUED_SECONDS = 0.05
+HALF_CLOSED_SECONDS = 2.0
+"""For so long a client that has ended its side of the connection is taken to wait for an answer:
+while its image waits for others, and once it does not."""
 
 BODY_PATIENCE_SECONDS = 0.2
 """A small body that takes longer to come is left to the application."""
@@ -74,6 +81,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._refusal = _MALFORMED
         self._fast: FastPathExchange | None = None
         self._running: Any = COMPLETED
+        self._reading: Any = COMPLETED
+        self._half_closed: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -127,12 +136,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.silent_until = self.loop.time() + self._limits.header_seconds
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._in_body = False, True
+        self._in_head = False
         is_newest = self.parser.get_http_version() == "1.1"
         if self._head_too_large():
             self._refusal = _HEAD_TOO_LARGE
             raise ValueError("the head is too large")  # the parser ends with an error on it
-        hosts = [name for name, _ in self.headers].count(b"host")
+        names = [name for name, _ in self.headers]
+        if b"transfer-encoding" in names:
+            self._check_coding()
+        hosts = names.count(b"host")
         if hosts != 1 and (hosts or is_newest):
             self._refusal = _BAD_HOST
             raise ValueError("it is not clear which host this is for")
@@ -141,6 +153,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused:
             head = RequestHead(self.parser.get_method(), self.url, self.headers)
             if is_newest and (fast := self._hooks.fast_path(head, self)):
+                self._in_body = True
                 fast.keep_alive = self.parser.should_keep_alive()
                 self.silent_until = self.loop.time() + BODY_PATIENCE_SECONDS
                 self.cycle = self._fast = fast
@@ -149,12 +162,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError("this is not a proxy")
             return  # it comes again: see _without_upgrade
+        self._in_body = True
         if head is not None and (refused := self._hooks.refusal(head)):
             self._refuse(*refused)
         else:
             self._run_application()
         # Trailers are no headers, and there is no bound to them.
         self.headers = DISCARDED_HEADERS
+
+    def _check_coding(self) -> None:
+        codings = [value.strip().lower() for name, value in self.headers if name == TRANSFER_CODING]
+        if codings != [b"chunked"]:
+            self._refusal = _UNKNOWN_CODING
+            raise ValueError("a body is chunked, or it is as it is")
 
     def _take_no_more(self) -> None:
         """Answer what waits; with the last one's answer the connection ends."""
@@ -183,6 +203,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # The application's task, made just now, has not run yet.
         self.scope["write_whole_answer"] = partial(write_whole, self.cycle)  # type: ignore[typeddict-unknown-key]
+        self._reading = self.cycle
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
@@ -211,6 +232,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._in_body = False
+        self._reading = COMPLETED
         self._head_bytes = 0
         if self._fast is not None and self._fast is self.cycle:
             self.silent_until = math.inf
@@ -237,7 +259,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if all_answered:
             # Or an idle connection would hold its last images and the version that judged them.
             self.cycle, self.scope = COMPLETED, {}  # type: ignore[typeddict-item]
-            self._running = COMPLETED
+            self._running = self._reading = COMPLETED
             # Also for a body that was answered before it had come whole: no more is waited for it.
             self.silent_until = self.loop.time() + self._limits.idle_seconds
         if self.transport.is_closing():
@@ -256,7 +278,35 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().resume_writing()
         self.unread_until = math.inf
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """The client will send no more: what it asked for whole is answered first.
+
+        It may also have gone altogether, which looks the same from here: so an image that still
+        waits in the queue is given up, and nothing is kept for long.
+        """
+        if self._in_body or self.cycle is None or self.cycle.response_complete:
+            return False
+        self.cycle.keep_alive = False
+        if self._half_closed is None:
+            self._half_closed = self.loop.call_later(QUEUED_SECONDS, self._leave_if_queued)
+        return True
+
+    def _leave_if_queued(self) -> None:
+        record = self._fast.record if self._fast is not None else self._running_record()
+        if record is not None and any(image and not image.begun for image in record.images):
+            self.transport.abort()
+        else:
+            self._half_closed = self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.abort)
+
+    def _running_record(self) -> RequestRecord | None:
+        if self._running.response_complete:
+            return None
+        record: RequestRecord | None = self._running.scope.get("record")
+        return record
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._half_closed is not None:
+            self._half_closed.cancel()
         if self._fast is not None:
             self._fast.leave()
             # They lead to each other, and the exchange to the image.
@@ -290,8 +340,29 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         problem = self._refusal
         self._hooks.ended(problem.reason)
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(problem_answer(problem, new_request_id(), [], closes=True))
+            if not self._in_body:  # else it is the body of a request that has its answer
+                self._write_refusal(problem)
+        elif self._reading is self._running and not self._running.response_complete:
+            if not self._running.response_started:
+                self._running.disconnected = True  # the application waits for the body in vain
+                self._running.message_event.set()
+                self._write_refusal(problem)
+        else:
+            self._end_with_the_last_answer()
+            return
         self._end()
+
+    def _write_refusal(self, problem: Problem) -> None:
+        self.transport.write(problem_answer(problem, new_request_id(), [], closes=True))
+
+    def _end_with_the_last_answer(self) -> None:
+        """What came whole before what cannot be read is answered."""
+        if self.pipeline and self.pipeline[0][0] is self._reading:
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._running
+        self.cycle.keep_alive = False
+        self.flow.pause_reading()
+        self.flow.read_paused = False  # so that nobody resumes it
 
     def _end(self) -> None:
         self.silent_until = self.loop.time() + self._limits.idle_seconds
@@ -302,5 +373,8 @@ _MALFORMED = Problem(400, "malformed_request", "this is not an HTTP/1.1 request"
 _HEAD_TOO_LARGE = Problem(431, "head_too_large", "the request's line and headers are too large")
 _BAD_HOST = Problem(400, "bad_host", "a request has one Host header (RFC 9112, section 3.2)")
 _SLOW_HEAD = Problem(408, "slow_head", "the request's headers took too long to arrive")
+_UNKNOWN_CODING = Problem(
+    501, "unknown_transfer_coding", "the only transfer coding that is taken is 'chunked'"
+)
 _TOO_MANY_PIPELINED = Problem(400, "too_many_pipelined", "too many requests wait on a connection")
 _TOO_MANY = Problem(503, "too_many_connections", "the server has all the connections it can take")

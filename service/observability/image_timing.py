@@ -42,3 +42,8 @@ class ImageTiming:
         self.outcome: tuple[Outputs, int] | None = None
         self.queued_at = self.decode_at = self.run_at = 0.0
         self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has been taken out of the queue, to be decoded or run."""
+        return self.wait_seconds > 0 or self.decode_at > 0

@@ -17,9 +17,24 @@ PLAIN_TYPE, OPENMETRICS_TYPE = CONTENT_TYPE_LATEST, openmetrics.CONTENT_TYPE_LAT
 
 
 def takes_openmetrics(accept: str) -> bool:
-    """Whether a request's Accept header asks for OpenMetrics, which has exemplars."""
-    kinds = (kind.partition(";")[0].strip().lower() for kind in accept.split(","))
-    return OPENMETRICS in kinds
+    """Whether a request's Accept header prefers OpenMetrics, which has exemplars."""
+    wishes = [_wish(kind) for kind in accept.split(",")]
+    openmetrics = max((q for kind, q in wishes if kind == OPENMETRICS), default=0.0)
+    others = max((q for kind, q in wishes if kind in ("text/plain", "text/*", "*/*")), default=0.0)
+    return openmetrics > 0 and openmetrics >= others
+
+
+def _wish(text: str) -> tuple[str, float]:
+    """A media range and its quality (RFC 9110, section 12.4.2); 0 says that it is not taken."""
+    kind, *parameters = (part.strip().lower() for part in text.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return kind, float(value)
+            except ValueError:
+                return kind, 0.0
+    return kind, 1.0
 
 
 def expose(registry: CollectorRegistry, in_openmetrics: bool) -> bytes:

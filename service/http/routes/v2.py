@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from isoserve.service.batching.body_budget import BodyHold
 from isoserve.service.batching.errors import PredictionError
 from isoserve.service.batching.image_cost import ImageCost
-from isoserve.service.errors import Problem
+from isoserve.service.errors import Problem, allow_of
 from isoserve.service.http.body import BodyLimits, read_body
 from isoserve.service.http.disconnect import gather_until_disconnect
 from isoserve.service.http.middleware import send_body, send_problem
@@ -242,7 +242,7 @@ def _of_version(verb: str) -> Sequence[str]:
 
 def _not_allowed(method: str, allowed: Sequence[str]) -> Problem:
     problem = Problem(405, "bad_method", f"{method} is not allowed here")
-    problem.headers["allow"] = ", ".join(allowed)
+    problem.headers["allow"] = allow_of(allowed)
     return problem
 
 
