@@ -238,9 +238,7 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
     )
     found = read_labelled(files_of, spec, printable(folder.resolve().name))
     found = replace(found, skipped=(*skipped, *found.skipped), left_out=left_out)
-    for label, name in enumerate(names):
-        if not np.any(found.labels == label):
-            raise _no_image_of(name, folder / name, found)
+    check_classes_read(found, str(folder))
     return found
 
 
@@ -277,10 +275,19 @@ def read_labelled(files: LabelledFiles, spec: InputSpec, name: str) -> LabelledI
     )
 
 
-def _no_image_of(name: str, folder: Path, found: LabelledImages) -> InputError:
+def check_classes_read(found: LabelledImages, where: str) -> None:
+    """Refuse a class without a readable image.
+
+    Raises:
+        InputError: the first such class, and why.
+    """
+    counts = np.bincount(found.labels, minlength=len(found.classes))
+    if counts.all():
+        return
     words = [f"looked for {', '.join(SUFFIXES)}"]
     if found.skipped:
         words.append(f"{len(found.skipped)} unreadable, the first {found.skipped[0]}")
     if line := describe_left_out(found.left_out):
         words.append(line)
-    return InputError(f"class {name!r} has no readable image in {folder} ({'; '.join(words)})")
+    name = found.classes[int(np.argmin(counts))]
+    raise InputError(f"class {name!r} has no readable image in {where} ({'; '.join(words)})")

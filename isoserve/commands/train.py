@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from isoserve.commands.recipe_options import read_recipe, recipe_options
+from isoserve.commands.training_reports import announce, report
 from isoserve.models.backbones import build_backbone
 from isoserve.models.card import (
     DEFAULT_ALPHA,
     DEFAULT_DELTA,
     InputSpec,
-    ModelCard,
     check_model_name,
 )
 from isoserve.models.errors import InputError
-from isoserve.models.text import pluralize, printable
+from isoserve.models.text import printable
 from isoserve.training.atomic import check_writable
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
-from isoserve.training.data import LabelledImages, load_class_folders, load_images, split
+from isoserve.training.data import LabelledImages, load_class_folders, split
+from isoserve.training.data_source import DataSource
+from isoserve.training.duplicates import describe_duplicates, digests_of, digests_of_split
 from isoserve.training.evaluation import evaluate as evaluation
 from isoserve.training.fabric import make_fabric
 from isoserve.training.onnx_graph import read_model
@@ -53,10 +53,23 @@ _note = click.option(
 )
 
 
+_labels = click.option(
+    "--labels",
+    type=FILE,
+    help="CSV of path,label (and split, if it has one); its paths begin in the folder SOURCE.",
+)
+
+
 @click.command()
 @click.argument("source")
 @click.option("--output", type=FOLDER, required=True, help="Folder for the run.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
+@_labels
+@click.option(
+    "--calibration",
+    type=FOLDER,
+    help="Images to calibrate on, CALIBRATION/CLASS/*; else SOURCE's val/, else a held-out part.",
+)
 @_data_root
 @_name
 @_licence
@@ -69,6 +82,8 @@ def train(
     source: str,
     output: Path,
     resume: bool,
+    labels: Path | None,
+    calibration: Path | None,
     data_root: Path,
     name: str | None,
     licence: str,
@@ -80,9 +95,9 @@ def train(
 ) -> None:
     """Train on SOURCE, calibrate, and write OUTPUT/model.onnx.
 
-    SOURCE is an image folder (train/CLASS/*, or CLASS/*) or one of cifar10, cifar100, svhn,
-    fashionmnist. A part of its training images is held out to calibrate on; its test images are
-    not looked at.
+    SOURCE is an image folder (train/CLASS/*, or CLASS/*), Parquet files, hf:NAME, or one of
+    cifar10, cifar100, svhn, fashionmnist. Its val/ calibrates, or else a part of its training
+    images that is held out; no pixel of its test images is looked at.
 
     \b
     Example:
@@ -94,14 +109,22 @@ def train(
         check_model_name(name, "--name")
     recipe = read_recipe(given, output, resume=resume)
     fabric = make_fabric(recipe, accelerator, devices, nodes)
-    images = load_images(source, "train", _input_spec(recipe), data_root)
-    split(images, recipe)  # too few images must be said before the training, not after it
+    data = DataSource(source, str(labels or ""), str(calibration or ""))
+    images = data.load("train", _input_spec(recipe), data_root)
+    training, held_out = split(images, recipe)  # too few are refused before the training
     check_writable(output)
     fabric.launch()
     if fabric.is_global_zero:
-        _announce(images)
+        announce(images)
+        in_test = digests_of_split(source, "test")
+        for line in (
+            describe_duplicates(held_out, "calibration", digests_of(training), "training"),
+            describe_duplicates(training, "training", in_test, "test"),
+        ):
+            if line:
+                click.echo(line, err=True)
     try:
-        checkpoint = fit(fabric, recipe, source, images, output)
+        checkpoint = fit(fabric, recipe, data.text(), images, output)
     except KeyboardInterrupt:
         if (output / FILE_NAME).exists() and fabric.is_global_zero:
             click.echo("add --resume to go on from the last whole epoch", err=True)
@@ -138,7 +161,10 @@ def export(
         check_model_name(name, "--name")
     checkpoint = Checkpoint.load(run)
     check_writable(target.parent)
-    images = load_images(source or checkpoint.source, "train", checkpoint.input_spec(), data_root)
+    data = DataSource.parse(checkpoint.source)
+    if source:
+        data = replace(data, location=source)
+    images = data.load("train", checkpoint.input_spec(), data_root)
     if images.digest() != checkpoint.data_digest:
         raise InputError(
             f"{images.name} is not what {run} was trained on (digest {images.digest()[:12]}, "
@@ -178,7 +204,7 @@ def calibrate(
     check_writable(target.parent)
     images = load_class_folders(images_folder, card.input)
     evaluation.check_classes(images, card)
-    _announce(images)
+    announce(images)
     result = calibration.calibrate(model, images, alpha=alpha, delta=delta)
     new_card = card.model_copy(
         update={
@@ -190,7 +216,7 @@ def calibrate(
     )
     exporting.set_card(result.model, new_card)
     exporting.save(result.model, target)
-    _report(new_card, target)
+    report(new_card, target)
 
 
 @click.command()
@@ -205,6 +231,7 @@ def calibrate(
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many images of each --ood.")
 @click.option("--output", type=FOLDER, required=True, help="For evaluation.json and scores.png.")
 @click.option("--update-card", is_flag=True, help="Also write the results into the model's card.")
+@_labels
 @_data_root
 def evaluate(
     model_file: Path,
@@ -213,6 +240,7 @@ def evaluate(
     limit: int | None,
     output: Path,
     update_card: bool,
+    labels: Path | None,
     data_root: Path,
 ) -> None:
     """Evaluate MODEL_FILE on SOURCE's test images and against out-distributions.
@@ -223,8 +251,11 @@ def evaluate(
     """
     model, card = read_model(model_file)
     check_writable(output)
-    test = load_images(source, "test", card.input, data_root)
-    _announce(test)
+    test = DataSource(source, str(labels or "")).load("test", card.input, data_root)
+    announce(test)
+    in_training = digests_of_split(source, "train")
+    if line := describe_duplicates(test, "test", in_training, "training"):
+        click.echo(line, err=True)
     outs = load_out_distributions(ood, card.input, data_root, limit)
     report_skipped(*outs)
     result = evaluation.evaluate(model, card, test, outs)
@@ -233,7 +264,7 @@ def evaluate(
     if update_card:
         exporting.set_card(model, new_card)
         exporting.save(model, model_file)
-    _report(new_card, output)
+    report(new_card, output)
 
 
 def _input_spec(recipe: Recipe) -> InputSpec:
@@ -281,27 +312,4 @@ def _export(
     )
     exporting.save(model, path)
     _, card = read_model(path)
-    _report(card, path)
-
-
-def _announce(images: LabelledImages) -> None:
-    classes = pluralize(len(images.classes), "class", "classes")
-    click.echo(f"{pluralize(len(images), 'image')} of {classes} from {images.name}")
-    report_skipped(images)
-
-
-def _report(card: ModelCard, written: Path) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-    for part in card.held_out:
-        console.print(
-            f"{part.split} images: n {part.n}  accuracy {part.accuracy:.4f}  ECE {part.ece:.4f}"
-            f"  rejected at alpha {card.calibration.alpha}: {part.rejected:.4f}"
-        )
-    if card.evaluation:
-        headings = ("out-distribution", "n", "TNR@TPR95", "AUROC", "DTACC", "rejected")
-        table = Table(*headings, box=box.SIMPLE_HEAD if console.is_terminal else None)
-        for row in card.evaluation:
-            shares = (row.tnr_at_tpr95, row.auroc, row.dtacc, row.rejected)
-            table.add_row(row.out_distribution, str(row.n), *(f"{share:.4f}" for share in shares))
-        console.print(table)
-    console.print(f"written: {written}")
+    report(card, path)
