@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 from isoserve.extras import missing_extra
 from isoserve.models.errors import InputError
+from isoserve.models.text import escape_control
 
 COMMANDS = {
     "serve": ("isoserve.commands.serve:serve", "Serve a model repository over HTTP."),
@@ -131,11 +132,12 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (InputError, click.ClickException) as error:
-        click.echo(f"isoserve: {_in_one_line(error)}", err=True)
+        click.echo(f"isoserve: {escape_control(_in_one_line(error))}", err=True)
         sys.exit(EXIT_BAD_INPUT)
     except OSError as error:  # a path that is too long or forbidden, a full disk
         place = f": {error.filename}" if error.filename else ""
-        click.echo(f"isoserve: {error.strerror or error}{place}", err=True)
+        said = escape_control(f"{error.strerror or error}{place}")
+        click.echo(f"isoserve: {said}", err=True)
         sys.exit(EXIT_BAD_INPUT)
     except click.Abort:
         click.echo("isoserve: interrupted", err=True)

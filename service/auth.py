@@ -11,10 +11,12 @@ from time import monotonic
 from starlette.types import Scope
 
 from isoserve.models.errors import InputError
+from isoserve.models.regular_file import read_regular
 
 log = logging.getLogger("isoserve.tokens")
 
 SHORTEST_TOKEN = 16
+MOST_BYTES = 2**20
 LOOK_AGAIN_SECONDS = 1.0
 
 
@@ -94,7 +96,7 @@ def _fingerprint(path: Path) -> tuple[int, ...]:
 
 def _read(path: Path) -> list[bytes]:
     try:
-        lines = path.read_text("ascii").splitlines()
+        lines = str(read_regular(path, MOST_BYTES), "ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not plain ASCII"
         raise InputError(f"the token file '{path}' cannot be read: {reason}") from error

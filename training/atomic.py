@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            _flush(temporary)
             temporary.replace(target)
+            _flush(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -42,3 +45,15 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(f"cannot write into '{folder}': {error.strerror or error}") from error
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or a folder's names, to the disk: a power cut could leave the name empty."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has nothing to flush
+            raise
+    finally:
+        os.close(descriptor)

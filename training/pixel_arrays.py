@@ -21,6 +21,7 @@ from rich.progress import track
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import ImageFileError
 from isoserve.models.preprocessing import decode_pixels
+from isoserve.models.regular_file import read_regular
 
 IN_MEMORY_BYTES = 4 << 30
 """A larger array is mapped from a temporary file, and so is one over a quarter of the memory."""
@@ -69,7 +70,7 @@ def decode_bodies(
     def decode(numbered: tuple[int, Path | bytes]) -> str:
         index, source = numbered
         try:
-            body = source if isinstance(source, bytes) else source.read_bytes()
+            body = source if isinstance(source, bytes) else read_regular(source)
             digests[index] = digest_of(body)
             pixels[index] = decode_pixels(body, spec)
         except (ImageFileError, OSError) as error:

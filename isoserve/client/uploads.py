@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
+from isoserve.models.regular_file import read_regular
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -36,7 +38,7 @@ def image_bytes(source: ImageSource) -> bytes:
     if isinstance(source, bytes):
         return source
     if isinstance(source, (str, os.PathLike)):
-        return Path(source).read_bytes()
+        return read_regular(Path(source))
     if hasattr(source, "read"):
         content = source.read()
         if isinstance(content, bytes):

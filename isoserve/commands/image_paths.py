@@ -13,6 +13,7 @@ from isoserve.models.image_files.folder import (
     describe_left_out,
     image_files,
 )
+from isoserve.models.regular_file import read_regular
 
 STDIN = Path("-")
 
@@ -59,8 +60,7 @@ def read_image(path: Path, limit: int) -> bytes:
     """
     if path == STDIN:
         return sys.stdin.buffer.read(limit + 1)
-    with path.open("rb") as file:
-        return file.read(limit + 1)
+    return read_regular(path, limit + 1)
 
 
 def _in_folder(root: Path, left_out: LeftOut | None) -> Iterator[Path]:

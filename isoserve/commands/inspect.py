@@ -13,6 +13,7 @@ from rich.text import Text
 from isoserve.commands.card_tables import CardTable, card_tables, fact_lines
 from isoserve.commands.options import build, defaults_but
 from isoserve.models.errors import InputError
+from isoserve.models.text import escape_control
 from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
 from isoserve.service.settings import ENV_PREFIX, Settings
 
@@ -35,21 +36,22 @@ def inspect(model_file: Path, as_json: bool) -> None:
     """
     model = open_model(model_file)
     if as_json:
-        click.echo(model.card.model_dump_json(indent=2))
+        click.echo(escape_control(model.card.model_dump_json(indent=2), "\n"))
         return
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
-    heading = Text(model.card.name, "bold")
-    heading.append(f"  {model_file}, sha256 {model.sha256[:16]}, can serve\n", "not bold")
+    heading = Text(escape_control(model.card.name), "bold")
+    path = escape_control(str(model_file))
+    heading.append(f"  {path}, sha256 {model.sha256[:16]}, can serve\n", "not bold")
     console.print(heading)
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_column(style="cyan", no_wrap=True)
     for name, value in fact_lines(model.card):
-        facts.add_row(name, value)
+        facts.add_row(name, Text(escape_control(value)))
     console.print(facts)
     for table in card_tables(model.card):
-        console.print(Text(f"\n{table.title}", "bold"))
+        console.print(Text(f"\n{escape_control(table.title)}", "bold"))
         console.print(_drawn(table, console.is_terminal))
 
 
@@ -79,5 +81,5 @@ def _drawn(table: CardTable, on_terminal: bool) -> Table:
     for heading in table.headings[1:]:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in table.rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text(escape_control(cell)) for cell in row))
     return drawn

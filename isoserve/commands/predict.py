@@ -33,7 +33,7 @@ from isoserve.local_model import Result
 from isoserve.models.cpu_quota import usable_cores
 from isoserve.models.errors import InputError
 from isoserve.models.image_files.folder import LeftOut, describe_left_out
-from isoserve.models.text import pluralize
+from isoserve.models.text import escape_control, pluralize
 from isoserve.service.inference.verdicts import VerdictRequest
 from isoserve.service.settings import ENV_PREFIX, Settings
 
@@ -156,19 +156,15 @@ def in_order(
 
 def table_line(path: str, result: Result) -> str:
     """Columns of fixed width, the path last; what cannot be shown in a line is escaped."""
-    shown = _escaped(path)
+    shown = escape_control(path)
     if isinstance(result, Problem):
-        return f"{'failed':<8}{'':<28}  {shown}: {result.detail}"
+        return f"{'failed':<8}{'':<28}  {shown}: {escape_control(result.detail)}"
     verdict = "unknown" if result.ood.is_ood else "known"
     best = result.prediction
     return (
-        f"{verdict:<8}{result.ood.p_value:<8.4f}{_escaped(best.label):<14} "
+        f"{verdict:<8}{result.ood.p_value:<8.4f}{escape_control(best.label):<14} "
         f"{best.probability:<5.3f}  {shown}"
     )
-
-
-def _escaped(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 TABLE_HEADER = f"{'verdict':<8}{'p-value':<8}{'class':<14} {'prob.':<5}  image"
@@ -182,7 +178,8 @@ def json_line(path: str, result: Result) -> str:
     else:
         names = ("model", "version", "prediction", "top_k", "ood")
         entry = {"path": path, **{name: getattr(result, name) for name in names}}
-    return orjson.dumps(entry, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    line = orjson.dumps(entry, option=orjson.OPT_SERIALIZE_NUMPY)
+    return escape_control(line.decode())
 
 
 @dataclass
