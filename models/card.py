@@ -89,6 +89,14 @@ class Calibration(_Part):
     temperature: float = Field(gt=0.0, description="Divides the cold logits; fitted by NLL.")
 
 
+class ClassResult(_Part):
+    """Held-out images of one class."""
+
+    n: int = Field(ge=0)
+    accuracy: Share | None = Field(description="None where there are no images of it.")
+    rejected: Share | None = Field(description="Share with p_value <= alpha.")
+
+
 class HeldOut(_Part):
     """Classification on images the weights have never seen."""
 
@@ -98,6 +106,11 @@ class HeldOut(_Part):
     ece: Share = Field(description="Expected calibration error, 15 equal-width bins.")
     nll: float = Field(description="Mean negative log-likelihood of the true class, in nats.")
     rejected: Share = Field(description="Share with p_value <= alpha.")
+    classes: list[ClassResult] = Field(default_factory=list, description="By output index.")
+    confusion: list[list[int]] = Field(
+        default_factory=list,
+        description="Images by true class (rows) and predicted class; empty of over 100 classes.",
+    )
 
 
 class OODResult(_Part):

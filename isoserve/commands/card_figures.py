@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from isoserve.models.card import ModelCard
+from isoserve.training.evaluation.class_figures import draw_confusion, draw_worst
 from isoserve.training.evaluation.evaluate import Evaluation
 from isoserve.training.evaluation.figures import (
     COLOURS,
@@ -52,6 +53,8 @@ def evaluation_figures(card: ModelCard, evaluation: Evaluation) -> list[CardFigu
         _p_values(evaluation),
         _class_rejection(card, evaluation),
         _reliability(evaluation),
+        *_confusion(card, evaluation),
+        _worst(card, evaluation),
     ]
 
 
@@ -158,7 +161,7 @@ def _p_values(evaluation: Evaluation) -> CardFigure:
 
 def _class_rejection(card: ModelCard, evaluation: Evaluation) -> CardFigure:
     alpha = card.calibration.alpha
-    members = [evaluation.labels == label for label in range(len(card.classes))]
+    members = [evaluation.images.labels == label for label in range(len(card.classes))]
 
     def rejected(name: str) -> NDArray[np.float64]:
         small = evaluation.inside[name] <= np.float32(alpha)
@@ -184,7 +187,7 @@ def _class_rejection(card: ModelCard, evaluation: Evaluation) -> CardFigure:
 def _reliability(evaluation: Evaluation) -> CardFigure:
     probabilities = evaluation.inside["probabilities"]
     confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == evaluation.labels
+    correct = probabilities.argmax(axis=1) == evaluation.images.labels
     edges = np.linspace(0, 1, ECE_BINS + 1)
     place = np.searchsorted(edges[1:-1], confidence, side="left")
     n = np.bincount(place, minlength=ECE_BINS)
@@ -230,6 +233,31 @@ def _bars(axes: Axes, names: list[str], groups: Mapping[str, NDArray[np.float64]
     shown = places[:: 1 + (len(names) - 1) // TALLEST_ROWS]
     axes.set_yticks(shown, [names[place] for place in shown])
     axes.invert_yaxis()
+
+
+def _confusion(card: ModelCard, evaluation: Evaluation) -> list[CardFigure]:
+    if not evaluation.test.confusion:
+        return []
+
+    def draw(axes: Axes) -> None:
+        draw_confusion(axes, evaluation.test.confusion, card.classes)
+
+    words = "Test images by their class (rows) and the class they were taken for (columns)."
+    return [_figure("Confusion matrix", words, draw, rows=len(card.classes))]
+
+
+def _worst(card: ModelCard, evaluation: Evaluation) -> CardFigure:
+    worst = evaluation.worst()
+
+    def draw(axes: Axes) -> None:
+        axes.set_axis_off()
+        draw_worst(axes.figure, worst, evaluation.images.pixels, card.classes)
+
+    words = (
+        "Above each test image its class, what it was taken for, and with which probability; the "
+        "most confident mistakes first."
+    )
+    return _figure("The worst images", words if worst else "No image was taken for another.", draw)
 
 
 def _figure(title: str, words: str, draw: Callable[[Axes], None], rows: int = 0) -> CardFigure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isoserve.models.card import ModelCard
+from isoserve.models.card import HeldOut, ModelCard
 
 Row = tuple[str, ...]
 
@@ -59,6 +59,7 @@ def card_tables(card: ModelCard) -> list[CardTable]:
         ]
         headings: Row = ("images", "n", "accuracy", "ECE", "NLL", "rejected")
         tables.append(CardTable("Images of the model's classes", headings, accuracies))
+    tables += [_class_table(card, part) for part in card.held_out if part.classes]
     if card.evaluation:
         results = [
             (
@@ -75,6 +76,25 @@ def card_tables(card: ModelCard) -> list[CardTable]:
     rows: list[Row] = [(name, f"{count:,}") for name, count in counts]
     tables.append(CardTable("Calibration by class", headings, rows))
     return tables
+
+
+def _class_table(card: ModelCard, part: HeldOut) -> CardTable:
+    rows: list[Row] = []
+    for index, (name, result) in enumerate(zip(card.classes, part.classes, strict=True)):
+        shares = (
+            "-" if share is None else f"{share:.4f}" for share in (result.accuracy, result.rejected)
+        )
+        rows.append((name, f"{result.n:,}", *shares, _confused_with(card, part, index)))
+    headings = ("class", "n", "accuracy", "rejected", "most often taken for")
+    return CardTable(f"{part.split.capitalize()} images by class", headings, rows)
+
+
+def _confused_with(card: ModelCard, part: HeldOut, index: int) -> str:
+    if not part.confusion:
+        return ""
+    counts = [0 if other == index else n for other, n in enumerate(part.confusion[index])]
+    most = max(counts)
+    return f"{card.classes[counts.index(most)]} ({most:,})" if most else ""
 
 
 def _shares(*values: float) -> Row:

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from isoserve.models.card import ModelCard
+from isoserve.models.card import HeldOut, ModelCard
 from isoserve.models.text import pluralize
 from isoserve.training.data import LabelledImages
 from isoserve.training.skipped import report_skipped
@@ -30,6 +30,7 @@ def report(card: ModelCard, written: Path) -> None:
             f"{part.split} images: n {part.n}  accuracy {part.accuracy:.4f}  ECE {part.ece:.4f}"
             f"  rejected at alpha {card.calibration.alpha}: {part.rejected:.4f}"
         )
+        _report_classes(console, card, part)
     if card.evaluation:
         headings = ("out-distribution", "n", "TNR@TPR95", "AUROC", "DTACC", "rejected")
         table = Table(*headings, box=box.SIMPLE_HEAD if console.is_terminal else None)
@@ -38,3 +39,29 @@ def report(card: ModelCard, written: Path) -> None:
             table.add_row(row.out_distribution, str(row.n), *(f"{share:.4f}" for share in shares))
         console.print(table)
     console.print(f"written: {written}")
+
+
+MOST_CLASSES = 20
+"""Of more than these only the worst are shown."""
+
+
+def _report_classes(console: Console, card: ModelCard, part: HeldOut) -> None:
+    named = [
+        (result.accuracy, result, name)
+        for name, result in zip(card.classes, part.classes, strict=bool(part.classes))
+        if result.accuracy is not None
+    ]
+    if not named:
+        return
+    if len(named) > MOST_CLASSES:
+        named = sorted(named, key=lambda entry: entry[0])[:MOST_CLASSES]
+    table = Table(
+        f"class ({part.split})",
+        "n",
+        "accuracy",
+        "rejected",
+        box=box.SIMPLE_HEAD if console.is_terminal else None,
+    )
+    for accuracy, result, name in named:
+        table.add_row(name, str(result.n), f"{accuracy:.4f}", f"{result.rejected:.4f}")
+    console.print(table)

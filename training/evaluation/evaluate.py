@@ -14,13 +14,10 @@ from isoserve.models.card import HeldOut, ModelCard, OODResult
 from isoserve.models.errors import InputError
 from isoserve.training.atomic import atomic_path
 from isoserve.training.data import LabelledImages
-from isoserve.training.evaluation.figures import score_histogram
-from isoserve.training.evaluation.metrics import (
-    accuracy,
-    expected_calibration_error,
-    negative_log_likelihood,
-    ood_metrics,
-)
+from isoserve.training.evaluation.class_figures import draw_confusion, draw_worst
+from isoserve.training.evaluation.class_results import WorstImage, judge, worst_images
+from isoserve.training.evaluation.figures import new_figure, save_figure, score_histogram
+from isoserve.training.evaluation.metrics import ood_metrics
 from isoserve.training.onnx_graph import Outputs, run_graph
 from isoserve.training.out_distributions import OutDistribution
 
@@ -33,8 +30,8 @@ class Evaluation:
     out_distributions: list[OODResult]
     inside: Outputs
     """Of the test images, by output name."""
-    labels: NDArray[np.int64]
-    """[N], of the test images."""
+    images: LabelledImages
+    """The test images."""
     out_scores: dict[str, NDArray[np.float32]]
 
     def added_to(self, card: ModelCard) -> ModelCard:
@@ -45,13 +42,15 @@ class Evaluation:
         )
 
     def save(self, folder: Path, card: ModelCard) -> None:
-        """Write ``evaluation.json`` and ``scores.png``."""
+        """Write ``evaluation.json``, ``scores.png``, ``confusion.png`` and ``worst.png``."""
         report = {
             "model": card.name,
             "network": card.network,
             "loss": card.loss,
             "alpha": card.calibration.alpha,
+            "classes": card.classes,
             "test": self.test.model_dump(),
+            "worst_images": [self._described(image, card) for image in self.worst()],
             "out_distributions": [result.model_dump() for result in self.out_distributions],
         }
         with atomic_path(folder / "evaluation.json") as temporary:
@@ -62,6 +61,27 @@ class Evaluation:
             self.out_scores,
             threshold=card.calibration.threshold,
         )
+        if self.test.confusion:
+            figure = new_figure()
+            draw_confusion(figure.subplots(), self.test.confusion, card.classes)
+            save_figure(figure, folder / "confusion.png")
+        figure = new_figure()
+        draw_worst(figure, self.worst(), self.images.pixels, card.classes)
+        save_figure(figure, folder / "worst.png")
+
+    def worst(self) -> list[WorstImage]:
+        """The test images that were classified wrongly with most confidence, worst first."""
+        return worst_images(self.inside, self.images.labels)
+
+    def _described(self, image: WorstImage, card: ModelCard) -> dict[str, object]:
+        paths = self.images.paths
+        return {
+            "image": paths[image.row] if paths else image.row,
+            "label": card.classes[image.label],
+            "predicted": card.classes[image.predicted],
+            "probability": image.probability,
+            "p_value": image.p_value,
+        }
 
 
 def evaluate(
@@ -94,15 +114,8 @@ def evaluate(
                 note=out.note,
             )
         )
-    held_out = HeldOut(
-        split="test",
-        n=len(test),
-        accuracy=accuracy(inside["probabilities"], test.labels),
-        ece=expected_calibration_error(inside["probabilities"], test.labels),
-        nll=negative_log_likelihood(inside["probabilities"], test.labels),
-        rejected=float(np.mean(inside["p_value"] <= alpha)),
-    )
-    return Evaluation(held_out, results, inside, test.labels, out_scores)
+    held_out = judge("test", inside, test.labels, card.calibration.alpha)
+    return Evaluation(held_out, results, inside, test, out_scores)
 
 
 def check_classes(images: LabelledImages, card: ModelCard) -> None:

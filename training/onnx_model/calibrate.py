@@ -19,7 +19,7 @@ from scipy.stats import beta
 from isoserve.models.card import Calibration, HeldOut
 from isoserve.models.errors import InputError
 from isoserve.training.data import LabelledImages
-from isoserve.training.evaluation.metrics import expected_calibration_error
+from isoserve.training.evaluation.class_results import judge
 from isoserve.training.hold_out import smallest_calibration
 from isoserve.training.onnx_graph import run_graph
 
@@ -86,13 +86,14 @@ def calibrate(
             score_quantiles=np.quantile(ordered, np.linspace(0, 1, 101)).tolist(),
             temperature=temperature,
         ),
-        held_out=HeldOut(
-            split="calibration",
-            n=n,
-            accuracy=float(np.mean(predicted == images.labels)),
-            ece=expected_calibration_error(np.exp(log_probabilities), images.labels),
-            nll=float(-log_probabilities[np.arange(n), images.labels].mean()),
-            rejected=float(np.mean(p_values <= alpha)),
+        held_out=judge(
+            "calibration",
+            {
+                "probabilities": np.exp(log_probabilities).astype(np.float32),
+                "p_value": p_values.astype(np.float32),
+            },
+            images.labels,
+            alpha,
         ),
     )
 

@@ -89,6 +89,8 @@ def test_with_images_the_page_has_every_figure_and_their_numbers(
         "p-values of the test images",
         "Rejection by class",
         "Reliability",
+        "Confusion matrix",
+        "The worst images",
     ]
     cells = re.findall(r"<t[hd][^>]*>([^<]+)</t[hd]>", text)
     assert cells[cells.index("test") + 1 :][:2] == ["60", "1.0000"]

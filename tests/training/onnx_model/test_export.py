@@ -211,7 +211,12 @@ def test_evaluation_finds_noise(model_file: Path, colours: Path, tmp_path: Path)
     assert result.out_distributions[0].n == 50
     assert 0 <= result.out_distributions[0].auroc <= 1
     result.save(tmp_path, card)
-    assert {path.name for path in tmp_path.iterdir()} == {"evaluation.json", "scores.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "confusion.png",
+        "evaluation.json",
+        "scores.png",
+        "worst.png",
+    }
     updated = result.added_to(card)
     assert updated.evaluation == result.out_distributions
     assert [part.split for part in updated.held_out] == ["calibration", "test"]
