@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from isoserve.models.cpu_quota import usable_cores
 from isoserve.service.auth import Guard, Tokens
@@ -26,28 +22,22 @@ from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.batching.predictor import Predictor
 from isoserve.service.batching.shadow_runner import ShadowRunner
 from isoserve.service.batching.thread_pools import ThreadPools
-from isoserve.service.errors import CONTENT_TYPE, Problem, allow_of
-from isoserve.service.http.csrf import is_cross_origin
+from isoserve.service.errors import Problem
+from isoserve.service.http.error_handlers import add_error_handlers
 from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchange
 from isoserve.service.http.file_limits import grpc_connections
-from isoserve.service.http.middleware import (
-    RequestMiddleware,
-    internal_problem,
-    send_problem,
-)
-from isoserve.service.http.openapi import describe_predict
+from isoserve.service.http.middleware import RequestMiddleware
+from isoserve.service.http.openapi import complete_document
 from isoserve.service.http.problems import problem_of
 from isoserve.service.http.request_head import RequestHead
 from isoserve.service.http.routes.drift import drift_routes
 from isoserve.service.http.routes.models import model_routes
 from isoserve.service.http.routes.pages import page_routes
-from isoserve.service.http.routes.predict import PREDICT, PREDICT_BATCH, PredictRoutes
-from isoserve.service.http.routes.v2 import INFER, InferenceProtocol
-from isoserve.service.inference_protocol.errors import is_of_protocol
+from isoserve.service.http.routes.predict import PREDICT, PREDICT_BATCH, predict_routes
+from isoserve.service.http.routes.v2 import INFER, inference_protocol_routes
 from isoserve.service.inference_protocol.handler import Inference
-from isoserve.service.inference_protocol.openapi import describe_inference_protocol
 from isoserve.service.observability.access_log import AccessLog
-from isoserve.service.observability.log_writer import LogWriter, in_request
+from isoserve.service.observability.log_writer import LogWriter
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.observability.request_id import request_id_of
 from isoserve.service.observability.request_observer import RequestObserver
@@ -56,11 +46,6 @@ from isoserve.service.observability.tracing import open_tracing
 from isoserve.service.repository.repository import Repository
 from isoserve.service.review import open_review
 from isoserve.service.settings import Settings
-
-REPOSITORY = "/v2/repository/"
-
-DOCS = ("/docs", "/redoc")
-SANE_PREFIX = re.compile(rb"(?:/[A-Za-z0-9._~-]+)+/?")
 
 _OF_QUEUE = {PREDICT.encode(): PREDICT, PREDICT_BATCH.encode(): PREDICT_BATCH}
 """Paths of requests that come with images for the queue, and their routes' labels."""
@@ -84,19 +69,15 @@ class Application:
         )
         self._pools = ThreadPools(self._queue_limits)
         self.predictor = Predictor(self.repository, self.metrics, self.image_limits)
-        self.predict = PredictRoutes(settings, self.predictor, self._pools)
         self.review = open_review(settings, self.repository, self.metrics)
         self.inference = Inference(settings, self.repository, self.predictor, self._pools)
-        self.protocol = InferenceProtocol(settings, self.inference)
         self.metrics.expect_requests([PREDICT, PREDICT_BATCH, *INFER])
         self._fast_path = FastPath(
             self.predictor, self._observer, settings.alpha, settings.max_body_bytes
         )
         self.api = self._fastapi()
         self._budget = BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc)
-        self._exchanges = RequestMiddleware(
-            self._dispatch, self._observer, self._budget, self._guard
-        )
+        self._exchanges = RequestMiddleware(self.api, self._observer, self._budget, self._guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._exchanges(scope, receive, send)
@@ -133,23 +114,6 @@ class Application:
             return None
         return self._fast_path.begin(head, connection)
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
-            scope["path"] = scope["path"][:-1]
-        # The hot route goes past FastAPI's layers, which cost as much as all the rest of it.
-        if scope["type"] == "http" and scope["path"] == PREDICT and scope["method"] == "POST":
-            await self.predict.predict(scope, receive, send)
-        elif scope["type"] == "http" and is_of_protocol(scope["path"]):
-            if scope["path"].startswith(REPOSITORY) and is_cross_origin(scope["headers"]):
-                await send_problem(_cross_site(), scope, send, receive)
-            else:
-                await self.protocol(scope, receive, send)
-        else:
-            if scope["type"] == "http":
-                in_request.set(scope["request_id"])
-                scope["root_path"] = _docs_root(scope)
-            await self.api(scope, receive, send)
-
     def _access_log(self, writer: LogWriter | None) -> AccessLog | None:
         if writer is None:
             return None
@@ -165,25 +129,19 @@ class Application:
             redirect_slashes=False,
             servers=[{"url": "."}],
         )
-        api.router.routes += [
-            Route(PREDICT, _Asgi(self.predict.predict), methods=["POST"]),
-            Route(PREDICT_BATCH, _Asgi(self.predict.predict_batch), methods=["POST"]),
-        ]
+        api.include_router(predict_routes(self.settings, self.predictor, self._pools))
+        api.include_router(inference_protocol_routes(self.settings, self.inference))
         api.include_router(model_routes(self.repository, self.metrics))
         api.include_router(page_routes(self.settings))
         if self.review is not None:
             api.include_router(self.review.routes())
         api.include_router(drift_routes(self.repository, self.settings.alpha))
-        api.add_exception_handler(Problem, _answer_problem)
-        api.add_exception_handler(Exception, _answer_failure)
-        api.add_exception_handler(HTTPException, _answer_http_exception)
-        api.add_exception_handler(RequestValidationError, _answer_validation_error)
+        add_error_handlers(api)
         describe = api.openapi
 
         def openapi() -> dict[str, Any]:
             if api.openapi_schema is None:
-                describe_predict(describe(), self.settings)
-                describe_inference_protocol(describe())
+                complete_document(describe())
             return describe()
 
         api.openapi = openapi  # type: ignore[method-assign]
@@ -254,63 +212,3 @@ def _guard(settings: Settings) -> Guard | None:
         return None
     paths = (path.strip() for path in settings.open_paths.split(","))
     return Guard(Tokens(settings.token_file), tuple(path for path in paths if path))
-
-
-def _docs_root(scope: Scope) -> str:
-    """What stands before the addresses in the documentation's pages, which a proxy may move."""
-    if scope["path"] not in DOCS:
-        return ""
-    for name, value in scope["headers"]:
-        if name == b"x-forwarded-prefix" and SANE_PREFIX.fullmatch(value):
-            return str(value, "ascii").rstrip("/")
-    return ".." if scope["raw_path"].endswith(b"/") else "."
-
-
-def _cross_site() -> Problem:
-    return Problem(403, "cross_site", "a page of another site may not ask this", closes=True)
-
-
-class _Asgi:
-    """Starlette takes a function as an endpoint of requests, an object as an ASGI application."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-
-
-def _problem_response(request: Request, problem: Problem) -> Response:
-    request.scope["record"].reason = problem.reason
-    return Response(
-        problem.body(request.scope["request_id"]),
-        status_code=problem.status,
-        headers=problem.headers,
-        media_type=CONTENT_TYPE,
-    )
-
-
-async def _answer_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return _problem_response(request, error)
-
-
-async def _answer_failure(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    # It is raised again after this answer, and logged by RequestMiddleware.
-    return _problem_response(request, internal_problem())
-
-
-async def _answer_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    problem = Problem(error.status_code, "http", str(error.detail))
-    problem.headers.update({name.lower(): text for name, text in (error.headers or {}).items()})
-    if "allow" in problem.headers:
-        problem.headers["allow"] = allow_of(problem.headers["allow"].split(", "))
-    return _problem_response(request, problem)
-
-
-async def _answer_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return _problem_response(request, Problem(422, "bad_parameter", f"{where}: {first['msg']}"))

@@ -17,7 +17,7 @@ from isoserve.service.batching.image_cost import ImageCost
 from isoserve.service.batching.job import Job, ResponseBuilder
 from isoserve.service.batching.predictor import Predictor, build_json
 from isoserve.service.errors import Problem
-from isoserve.service.http.middleware import failure
+from isoserve.service.http.error_handlers import failure
 from isoserve.service.http.problems import problem_of
 from isoserve.service.http.query import read_query
 from isoserve.service.http.request_head import RequestHead

@@ -1,25 +1,23 @@
-"""What ``/openapi.json`` says of the routes that FastAPI does not serve itself."""
+"""What ``/openapi.json`` says of routes that read their request themselves."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
 
 from isoserve.models.image_files.header import FORMATS
 from isoserve.service.errors import CONTENT_TYPE
 from isoserve.service.http.query import DEFAULT_TOP_K
-from isoserve.service.http.routes.predict import (
-    FILE_FIELD,
-    FILES_FIELD,
-    PREDICT,
-    PREDICT_BATCH,
-)
-from isoserve.service.http.schemas import BatchAnswer, ProblemDocument, Verdict
+from isoserve.service.http.schemas import ProblemDocument
+from isoserve.service.inference_protocol.errors import is_of_protocol
+from isoserve.service.inference_protocol.openapi import add_schemas
 from isoserve.service.settings import Settings
 
 SCHEMAS = "#/components/schemas/"
 PROBLEM = {CONTENT_TYPE: {"schema": {"$ref": SCHEMAS + ProblemDocument.__name__}}}
+
+BINARY = {"type": "string", "format": "binary"}
 
 ERRORS = {
     400: "The body is not a decodable image.",
@@ -33,65 +31,52 @@ ERRORS = {
 }
 
 
-def describe_predict(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Add the predict routes and their schemas to FastAPI's document, in place."""
-    _, definitions = models_json_schema(
-        [(model, "serialization") for model in (Verdict, BatchAnswer, ProblemDocument)],
-        ref_template=SCHEMAS + "{model}",
-    )
-    document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
-    _errors_are_problems(document)
-    binary = {"type": "string", "format": "binary"}
-    images = {f"image/{name.lower()}": {"schema": binary} for name in FORMATS}
-    document["paths"][PREDICT] = {
-        "post": {
-            "tags": ["predict"],
-            "summary": "One image: its class and whether the model knows such images",
-            "operationId": "predict",
-            "parameters": _parameters(settings),
-            "requestBody": {
-                "required": True,
-                "content": {
-                    **images,
-                    "application/octet-stream": {"schema": binary},
-                    **_form({FILE_FIELD: binary}),
-                },
-            },
-            "responses": _responses(Verdict.__name__),
+class PredictDocument:
+    """The parts of the predict routes' documents that depend on the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def image(self, field: str) -> dict[str, Any]:
+        """Parameters, and a body of one image or of a form with one."""
+        images = {f"image/{name.lower()}": {"schema": BINARY} for name in FORMATS}
+        octets = {"application/octet-stream": {"schema": BINARY}}
+        return self._operation({**images, **octets, **_form({field: BINARY})})
+
+    def images(self, field: str) -> dict[str, Any]:
+        """Parameters, and a body of a form with several images."""
+        most = self._settings.max_batch_images
+        array = {"type": "array", "items": BINARY, "minItems": 1, "maxItems": most}
+        return self._operation(_form({field: array}))
+
+    @staticmethod
+    def responses(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+        """The answer and the problems."""
+        problems: dict[int | str, dict[str, Any]] = {
+            status: {"model": ProblemDocument, "description": text}
+            for status, text in ERRORS.items()
         }
-    }
-    document["paths"][PREDICT_BATCH] = {
-        "post": {
-            "tags": ["predict"],
-            "summary": "Several images: a verdict or a problem for each, in order",
-            "operationId": "predict_batch",
-            "parameters": _parameters(settings),
-            "requestBody": {
-                "required": True,
-                "content": _form(
-                    {
-                        FILES_FIELD: {
-                            "type": "array",
-                            "items": binary,
-                            "minItems": 1,
-                            "maxItems": settings.max_batch_images,
-                        }
-                    }
-                ),
-            },
-            "responses": _responses(BatchAnswer.__name__),
-        }
-    }
-    return document
+        return {200: {"model": answer, "description": "The answer."}, **problems}
+
+    def _operation(self, content: dict[str, Any]) -> dict[str, Any]:
+        body = {"required": True, "content": content}
+        return {"parameters": _parameters(self._settings), "requestBody": body}
 
 
-def _errors_are_problems(document: dict[str, Any]) -> None:
+def complete_document(document: dict[str, Any]) -> None:
+    """Put right, in place, what FastAPI writes of errors, and add the protocol's schemas."""
+    for path, operations in document["paths"].items():
+        if not is_of_protocol(path):
+            _errors_are_problems(operations)
+    add_schemas(document)
+
+
+def _errors_are_problems(operations: dict[str, Any]) -> None:
     """FastAPI documents every error as application/json and its own kind of 422."""
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            for status, response in operation["responses"].items():
-                if status >= "400":
-                    response["content"] = PROBLEM
+    for operation in operations.values():
+        for status, response in operation["responses"].items():
+            if status >= "400":
+                response["content"] = PROBLEM
 
 
 def _form(properties: dict[str, Any]) -> dict[str, Any]:
@@ -128,16 +113,3 @@ def _parameters(settings: Settings) -> list[dict[str, Any]]:
             default=False,
         ),
     ]
-
-
-def _responses(schema: str) -> dict[str, Any]:
-    return {
-        "200": {
-            "description": "The answer.",
-            "content": {"application/json": {"schema": {"$ref": SCHEMAS + schema}}},
-        },
-        **{
-            str(status): {"description": text, "content": PROBLEM}
-            for status, text in ERRORS.items()
-        },
-    }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from functools import partial
 from typing import Any
 
 import httptools
@@ -21,7 +20,7 @@ from isoserve.service.errors import Problem
 from isoserve.service.http.fast_path import COMPLETED, FastPathExchange
 from isoserve.service.http.hooks import ConnectionHooks, ConnectionLimits
 from isoserve.service.http.request_head import DISCARDED_HEADERS, RequestHead
-from isoserve.service.http.responses import problem_answer, whole_answer, write_whole
+from isoserve.service.http.responses import problem_answer, whole_answer
 from isoserve.service.observability.request_id import new_request_id
 from isoserve.service.observability.request_record import Headers, RequestRecord
 
@@ -201,8 +200,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
         super().on_headers_complete()
-        # The application's task, made just now, has not run yet.
-        self.scope["write_whole_answer"] = partial(write_whole, self.cycle)  # type: ignore[typeddict-unknown-key]
         self._reading = self.cycle
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from isoserve.service.errors import CONTENT_TYPE, Problem
 from isoserve.service.observability.request_record import Headers
@@ -46,28 +46,3 @@ def problem_answer(problem: Problem, request_id: str, headers: Headers, *, close
     body = problem.body(request_id)
     named = [*headers, *problem_headers(problem, body)]
     return whole_answer(problem.status, named, body, closes=closes)
-
-
-def write_whole(
-    cycle: RequestResponseCycle, status: int, headers: list[tuple[bytes, bytes]], body: bytes
-) -> bool:
-    """Answer in one write what the cycle's ``send`` does in two; False: not now, use that.
-
-    The headers are the application's own and known to be sound.
-    """
-    if (
-        cycle.disconnected
-        or cycle.response_started
-        or cycle.flow.write_paused
-        or cycle.scope["method"] == "HEAD"
-    ):
-        return False
-    named = [*cycle.default_headers, *headers]
-    cycle.transport.write(whole_answer(status, named, body, closes=not cycle.keep_alive))
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()
-    return True

@@ -28,9 +28,11 @@ VERSION_ERROR = {400: "The version is not a number."}
 class Operation:
     """One method of one path.
 
-    ``errors``: what each status means; ``error``: the document that they carry.
+    ``name``: whose handler answers it; ``errors``: what each status means; ``error``: the
+    document that they carry.
     """
 
+    name: str
     method: str
     path: str
     summary: str
@@ -40,6 +42,11 @@ class Operation:
     body: type[BaseModel] | None = None
     binary: bool = False
     body_required: bool = False
+
+    @property
+    def id(self) -> str:
+        """Its name in the document."""
+        return re.sub(r"\W+", "_", f"{self.method}{self.path}").strip("_")
 
 
 def _versioned(operation: Operation) -> Sequence[Operation]:
@@ -59,8 +66,9 @@ def _versioned(operation: Operation) -> Sequence[Operation]:
 
 
 OPERATIONS = (
-    Operation("get", "/v2/health/live", "The process answers", documents.Live),
+    Operation("live", "get", "/v2/health/live", "The process answers", documents.Live),
     Operation(
+        "ready",
         "get",
         "/v2/health/ready",
         "A model is loaded",
@@ -68,17 +76,32 @@ OPERATIONS = (
         {503: "None is loaded."},
         documents.Ready,
     ),
-    Operation("get", "/v2", "Name, version, extensions", documents.ServerMetadata),
-    *_versioned(
-        Operation("get", "/v2/models/{name}", "Inputs, outputs", documents.ModelMetadata, NO_MODEL)
+    Operation(
+        "server_metadata", "get", "/v2", "Name, version, extensions", documents.ServerMetadata
     ),
     *_versioned(
         Operation(
-            "get", "/v2/models/{name}/ready", "The model answers", documents.ModelReady, NO_MODEL
+            "model_metadata",
+            "get",
+            "/v2/models/{name}",
+            "Inputs, outputs",
+            documents.ModelMetadata,
+            NO_MODEL,
         )
     ),
     *_versioned(
         Operation(
+            "model_ready",
+            "get",
+            "/v2/models/{name}/ready",
+            "The model answers",
+            documents.ModelReady,
+            NO_MODEL,
+        )
+    ),
+    *_versioned(
+        Operation(
+            "model_config",
             "get",
             "/v2/models/{name}/config",
             "Triton's configuration of a model",
@@ -88,6 +111,7 @@ OPERATIONS = (
     ),
     *_versioned(
         Operation(
+            "infer",
             "post",
             "/v2/models/{name}/infer",
             "Classify images",
@@ -104,6 +128,7 @@ OPERATIONS = (
         )
     ),
     Operation(
+        "index",
         "post",
         "/v2/repository/index",
         "Every version of every model",
@@ -119,6 +144,7 @@ OPERATIONS = (
         )
         for operation in _versioned(
             Operation(
+                verb,
                 "post",
                 f"/v2/repository/models/{{name}}/{verb}",
                 summary,
@@ -135,8 +161,8 @@ OPERATIONS = (
 )
 
 
-def describe_inference_protocol(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the protocol's routes and their schemas to FastAPI's document, in place."""
+def add_schemas(document: dict[str, Any]) -> None:
+    """Add the schemas that the operations name to FastAPI's document, in place."""
     models: set[type[BaseModel]] = {documents.ErrorDocument, documents.IndexEntry}
     for operation in OPERATIONS:
         models |= {m for m in (operation.answer, operation.body) if isinstance(m, type)}
@@ -145,17 +171,11 @@ def describe_inference_protocol(document: dict[str, Any]) -> dict[str, Any]:
         [(model, "validation") for model in ordered], ref_template=SCHEMAS + "{model}"
     )
     document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
-    for operation in OPERATIONS:
-        entry = document["paths"].setdefault(operation.path, {})
-        entry[operation.method] = _described(operation)
-    return document
 
 
-def _described(operation: Operation) -> dict[str, Any]:
+def describe_operation(operation: Operation) -> dict[str, Any]:
+    """The operation's part of the document."""
     described: dict[str, Any] = {
-        "tags": ["inference protocol"],
-        "summary": operation.summary,
-        "operationId": re.sub(r"\W+", "_", f"{operation.method}{operation.path}").strip("_"),
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in re.findall(r"\{(\w+)\}", operation.path)

@@ -1,8 +1,6 @@
-"""``POST /v1/predict`` and ``POST /v1/predict/batch``: plain ASGI, beside FastAPI.
+"""``POST /v1/predict`` and ``POST /v1/predict/batch``.
 
-A request costs some hundred microseconds here; a FastAPI route with an upload and a response model
-costs several hundred, more than a small network's whole inference. The plainest requests do not
-even come here: see :mod:`isoserve.service.http.fast_path`.
+The plainest requests do not even come here: see :mod:`isoserve.service.http.fast_path`.
 """
 
 from __future__ import annotations
@@ -10,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from fastapi import APIRouter, Request, Response
+from starlette.types import Receive
 
 from isoserve.models.card import InputSpec
 from isoserve.service.batching.body_budget import SMALL_BYTES
@@ -22,10 +21,12 @@ from isoserve.service.batching.thread_pools import ThreadPools
 from isoserve.service.errors import Problem
 from isoserve.service.http.body import BodyLimits, read_body
 from isoserve.service.http.disconnect import gather_until_disconnect
-from isoserve.service.http.middleware import send_body, send_problem
+from isoserve.service.http.error_handlers import ProblemResponse
 from isoserve.service.http.multipart import images_of_form, is_multipart
+from isoserve.service.http.openapi import PredictDocument
 from isoserve.service.http.problems import problem_of
 from isoserve.service.http.query import read_query
+from isoserve.service.http.schemas import BatchAnswer, Verdict
 from isoserve.service.inference.images import InvalidImage
 from isoserve.service.inference.verdicts import as_json
 from isoserve.service.observability.request_record import Headers, RequestRecord
@@ -36,10 +37,37 @@ PREDICT = "/v1/predict"
 PREDICT_BATCH = "/v1/predict/batch"
 FILE_FIELD = "file"
 FILES_FIELD = "files"
+JSON = "application/json"
+
+
+def predict_routes(settings: Settings, predictor: Predictor, pools: ThreadPools) -> APIRouter:
+    """The routes, bound to this application's queue."""
+    router = APIRouter(tags=["predict"])
+    routes = PredictRoutes(settings, predictor, pools)
+    describe = PredictDocument(settings)
+    router.add_api_route(
+        PREDICT,
+        routes.predict,
+        methods=["POST"],
+        operation_id="predict",
+        summary="One image: its class and whether the model knows such images",
+        responses=describe.responses(Verdict),
+        openapi_extra=describe.image(FILE_FIELD),
+    )
+    router.add_api_route(
+        PREDICT_BATCH,
+        routes.predict_batch,
+        methods=["POST"],
+        operation_id="predict_batch",
+        summary="Several images: a verdict or a problem for each, in order",
+        responses=describe.responses(BatchAnswer),
+        openapi_extra=describe.images(FILES_FIELD),
+    )
+    return router
 
 
 class PredictRoutes:
-    """The ASGI applications of both routes."""
+    """The functions of both routes."""
 
     def __init__(
         self,
@@ -54,64 +82,52 @@ class PredictRoutes:
         self._one = BodyLimits(settings.max_body_bytes, settings.body_seconds)
         self._many = BodyLimits(settings.max_batch_body_bytes, settings.body_seconds)
 
-    async def predict(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def predict(self, request: Request) -> Response:
         """One image, as the raw body or as the multipart field ``file``."""
-        scope["route_label"] = PREDICT
+        scope = request.scope
         record: RequestRecord = scope["record"]
-        try:
-            query = read_query(scope["query_string"], self._alpha)
-            served = self._predictor.resolve(query, record)
-            body = await read_body(scope, receive, self._one)
-            if is_multipart(scope["headers"]):
-                form = (body, scope["headers"], FILE_FIELD, 1)
-                if len(body) > SMALL_BYTES:  # one that is made for it takes a second to parse
-                    (body,) = await self._pools.parsing.run(lambda: images_of_form(*form))
-                else:
-                    (body,) = images_of_form(*form)
-            cost = self._predictor.check(body, served.model.card.input)
-            job = AwaitedJob(served, body, build_json(query, served, record.id), cost)
-            record.set_images([job.timing])
-            self._predictor.submit([job])
-            (answer,) = await gather_until_disconnect([job], receive)
-            if isinstance(answer, (InvalidImage, PredictionError)):
-                await send_problem(problem_of(answer, scope["headers"]), scope, send)
+        query = read_query(scope["query_string"], self._alpha)
+        served = self._predictor.resolve(query, record)
+        body = await read_body(scope, request.receive, self._one)
+        if is_multipart(scope["headers"]):
+            form = (body, scope["headers"], FILE_FIELD, 1)
+            if len(body) > SMALL_BYTES:  # one that is made for it takes a second to parse
+                (body,) = await self._pools.parsing.run(lambda: images_of_form(*form))
             else:
-                await send_body(answer, send)
-        except (InvalidImage, PredictionError) as error:
-            await send_problem(problem_of(error, scope["headers"]), scope, send)
-        except Problem as problem:
-            await send_problem(problem, scope, send, receive)
+                (body,) = images_of_form(*form)
+        cost = self._predictor.check(body, served.model.card.input)
+        job = AwaitedJob(served, body, build_json(query, served, record.id), cost)
+        record.set_images([job.timing])
+        self._predictor.submit([job])
+        (answer,) = await gather_until_disconnect([job], request.receive)
+        if isinstance(answer, (InvalidImage, PredictionError)):
+            return ProblemResponse(problem_of(answer, scope["headers"]), scope)
+        return Response(answer, media_type=JSON)
 
-    async def predict_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def predict_batch(self, request: Request) -> Response:
         """Several images, as the multipart fields ``files``; each gets a verdict or a problem."""
-        scope["route_label"] = PREDICT_BATCH
+        scope = request.scope
         record: RequestRecord = scope["record"]
-        try:
-            query = read_query(scope["query_string"], self._alpha)
-            served = self._predictor.resolve(query, record)
-            headers = scope["headers"]
-            if not is_multipart(headers):
-                raise Problem(
-                    415,
-                    "not_multipart",
-                    f"send multipart/form-data with the images in the field '{FILES_FIELD}'",
-                )
-            body = await read_body(scope, receive, self._many)
-            images = await self._pools.parsing.run(
-                lambda: self._read_form(body, headers, served.model.card.input)
+        query = read_query(scope["query_string"], self._alpha)
+        served = self._predictor.resolve(query, record)
+        headers = scope["headers"]
+        if not is_multipart(headers):
+            raise Problem(
+                415,
+                "not_multipart",
+                f"send multipart/form-data with the images in the field '{FILES_FIELD}'",
             )
-            results = await self._verdicts(images, served, query, record, receive)
-            document = {
-                "id": record.id,
-                "model": served.model.name,
-                "version": served.model.version,
-                "results": results,
-            }
-            await send_body(as_json(document), send)
-        except PredictionError as error:
-            await send_problem(problem_of(error, scope["headers"]), scope, send)
-        except Problem as problem:
-            await send_problem(problem, scope, send, receive)
+        body = await read_body(scope, request.receive, self._many)
+        images = await self._pools.parsing.run(
+            lambda: self._read_form(body, headers, served.model.card.input)
+        )
+        document = {
+            "id": record.id,
+            "model": served.model.name,
+            "version": served.model.version,
+            "results": await self._verdicts(images, served, query, record, request.receive),
+        }
+        return Response(as_json(document), media_type=JSON)
 
     def _read_form(
         self, body: bytes, headers: Headers, spec: InputSpec
