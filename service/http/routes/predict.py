@@ -20,6 +20,7 @@ from isoserve.service.batching.predictor import Predictor, Query, build_document
 from isoserve.service.batching.thread_pools import ThreadPools
 from isoserve.service.errors import Problem
 from isoserve.service.http.body import BodyLimits, read_body
+from isoserve.service.http.direct_route import DirectRoute
 from isoserve.service.http.disconnect import gather_until_disconnect
 from isoserve.service.http.error_handlers import ProblemResponse
 from isoserve.service.http.multipart import images_of_form, is_multipart
@@ -42,7 +43,7 @@ JSON = "application/json"
 
 def predict_routes(settings: Settings, predictor: Predictor, pools: ThreadPools) -> APIRouter:
     """The routes, bound to this application's queue."""
-    router = APIRouter(tags=["predict"])
+    router = APIRouter(tags=["predict"], route_class=DirectRoute)
     routes = PredictRoutes(settings, predictor, pools)
     describe = PredictDocument(settings)
     router.add_api_route(

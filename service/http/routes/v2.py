@@ -14,6 +14,7 @@ from isoserve.service.batching.image_cost import ImageCost
 from isoserve.service.errors import Problem
 from isoserve.service.http.body import BodyLimits, read_body
 from isoserve.service.http.csrf import is_cross_origin
+from isoserve.service.http.direct_route import DirectRoute
 from isoserve.service.http.disconnect import gather_until_disconnect
 from isoserve.service.inference.verdicts import as_json
 from isoserve.service.inference_protocol.answers import write_answer
@@ -53,7 +54,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def inference_protocol_routes(settings: Settings, inference: Inference) -> APIRouter:
     """The routes, bound to this application's queue and repository."""
-    router = APIRouter(tags=["inference protocol"])
+    router = APIRouter(tags=["inference protocol"], route_class=DirectRoute)
     handlers = InferenceProtocol(settings, inference).handlers
     for operation in OPERATIONS:
         router.add_api_route(

@@ -175,7 +175,7 @@ def test_the_image_folder_can_be_read_by_training(reviewed: Reviewed, tmp_path: 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"mark": "known_class", "class_name": "tractor"}, "no class of a model that serves"),
+        ({"mark": "known_class", "class_name": "tractor"}, "not a class of a model that serves"),
         ({"mark": "new_class", "class_name": "red"}, "is a class already"),
         ({"mark": "new_class", "class_name": "../../etc"}, "can name a folder"),
         ({"mark": "new_class", "class_name": ".."}, "can name a folder"),
