@@ -108,6 +108,8 @@ class _Server(uvicorn.Server):
         if counter % TICKS_A_SWEEP == 0:
             close_expired(self.server_state)
             self._sample()
+        if self._slot is not None:
+            self._slot.table.beat(self._slot.index)
         for acceptor in self._acceptors:
             acceptor.publish_connection_count()
         return await super().on_tick(counter)

@@ -27,6 +27,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from isoserve.service.http.acceptor import ConnectionTable, WorkerSlot
 from isoserve.service.observability.log_writer import configure_logging
+from isoserve.service.observability.metric_files import empty, use_slot
 from isoserve.service.observability.metrics import MULTIPROCESS_FOLDER
 from isoserve.service.server import STOP_SIGNALS, handle_hangup, serve_until_stopped
 from isoserve.service.settings import Settings
@@ -36,6 +37,10 @@ log = logging.getLogger("isoserve.workers")
 SHORT_LIFE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 10.0
 """A worker that dies young comes back after a pause that doubles, up to this."""
+
+LOOK_SECONDS = 1.0
+STUCK_SECONDS = 10.0
+"""A worker whose event loop has not turned for so long is replaced."""
 
 STOP_SLACK_SECONDS = 10.0
 """Beyond the grace: to finish a batch and a load. A worker that is still there then is killed."""
@@ -64,7 +69,7 @@ class _Supervisor:
 
     def run(self) -> None:
         while not self._stopping:
-            pause = LONGEST_PAUSE_SECONDS
+            pause = LOOK_SECONDS
             for worker in self._workers:
                 if worker.process is None:
                     pause = min(pause, self._start_when_due(worker))
@@ -72,6 +77,8 @@ class _Supervisor:
             for worker in self._workers:
                 if worker.process is not None and not worker.process.is_alive():
                     self._bury(worker, worker.process)
+                elif worker.process is not None and worker.is_stuck(self._connections):
+                    self._end_stuck(worker, worker.process)
         self._end_all()
 
     def stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
@@ -112,13 +119,21 @@ class _Supervisor:
             "worker %d, process %d, ended with %s after %.1f s; it returns in %.1f s",
             *(worker.index, process.pid, process.exitcode, lived, worker.pause),
         )
-        self._forget(process)
+        self._forget(worker, process)
         self._connections.leave(worker.index)
         worker.process = None
 
-    def _forget(self, process: SpawnProcess) -> None:
+    def _end_stuck(self, worker: _Worker, process: SpawnProcess) -> None:
+        """A worker that is stopped, or spins, would keep its clients without an answer."""
+        log.error(
+            "worker %d, process %d, has not moved for %g s and is killed",
+            *(worker.index, process.pid, STUCK_SECONDS),
+        )
+        process.kill()
+
+    def _forget(self, worker: _Worker, process: SpawnProcess) -> None:
         # Its gauges leave the sum; its counts stay, since counters never go back.
-        mark_process_dead(process.pid, str(self._folder))  # type: ignore[no-untyped-call]
+        mark_process_dead(worker.index, str(self._folder))  # type: ignore[no-untyped-call]
         process.join()
         process.close()
 
@@ -127,17 +142,17 @@ class _Supervisor:
         wait([*alive, self._woken], seconds)
 
     def _end_all(self) -> None:
-        processes = [worker.process for worker in self._workers if worker.process is not None]
-        for process in processes:
+        ending = [(each, each.process) for each in self._workers if each.process is not None]
+        for _, process in ending:
             process.terminate()
         self._listener.close()
         deadline = time.monotonic() + self._settings.grace_seconds + STOP_SLACK_SECONDS
-        for process in processes:
+        for worker, process in ending:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 log.error("process %d did not stop in time and is killed", process.pid)
                 process.kill()
-            self._forget(process)
+            self._forget(worker, process)
 
 
 class _Worker:
@@ -145,10 +160,26 @@ class _Worker:
         self.index = index
         self.process: SpawnProcess | None = None
         self.started = self.not_before = self.pause = 0.0
+        self._beats = 0
+        self._looked_at = 0.0
+        self._looks = 0
+
+    def is_stuck(self, table: ConnectionTable) -> bool:
+        """Whether it has stood still for so many looks; one that does not serve yet may.
+
+        Looks are counted and not seconds, in which this process may have been stopped itself.
+        """
+        beats, now = table.beats(self.index), time.monotonic()
+        if beats != self._beats or beats == 0:
+            self._beats, self._looks, self._looked_at = beats, 0, now
+        elif now - self._looked_at >= LOOK_SECONDS:
+            self._looks, self._looked_at = self._looks + 1, now
+        return self._looks >= STUCK_SECONDS / LOOK_SECONDS
 
 
 def _work(settings: Settings, listener: socket.socket, slot: WorkerSlot) -> None:
     log_writer = configure_logging(settings.log_format, shared=True)
+    use_slot(slot.index)
     threading.Thread(target=_outlive_no_supervisor, name="supervisor", daemon=True).start()
     serve_until_stopped(settings, listener, log_writer, slot)
 
@@ -171,8 +202,7 @@ def _metrics_folder() -> Iterator[Path]:
     given = os.environ.get(MULTIPROCESS_FOLDER) or None
     folder = Path(given or tempfile.mkdtemp(prefix="isoserve-metrics-"))
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.db"):
-        old.unlink()
+    empty(folder)
     os.environ[MULTIPROCESS_FOLDER] = str(folder)
     try:
         yield folder

@@ -24,9 +24,10 @@ _ABSENT = 2**31 - 1
 
 
 class ConnectionTable:
-    """How many connections each worker has, in memory that all of them share."""
+    """How many connections each worker has, and that it lives, in memory that all of them share."""
 
     def __init__(self, context: SpawnContext, workers: int) -> None:
+        self._beats = context.RawArray(ctypes.c_ulonglong, workers)
         self._counts = context.RawArray(ctypes.c_int, [_ABSENT] * workers)
 
     def set(self, index: int, connections: int) -> None:
@@ -36,6 +37,16 @@ class ConnectionTable:
     def leave(self, index: int) -> None:
         """The worker at this index takes none."""
         self._counts[index] = _ABSENT
+        self._beats[index] = 0
+
+    def beat(self, index: int) -> None:
+        """The worker at this index is not stuck; to be said several times a second."""
+        self._beats[index] += 1
+
+    def beats(self, index: int) -> int:
+        """How often it has said so; 0 of one that has not begun to serve."""
+        counted: int = self._beats[index]
+        return counted
 
     def least(self) -> int:
         """What the worker with the fewest has."""

@@ -12,6 +12,7 @@ from isoserve.service.inference.model import Model, Outputs
 from isoserve.service.observability.batch_histogram import BatchHistogram
 from isoserve.service.observability.drift import P_VALUE_BUCKETS
 from isoserve.service.observability.exemplars import exemplar_of
+from isoserve.service.observability.metric_files import slot_name
 from isoserve.service.observability.p_value_window import PValueWindow
 from isoserve.service.observability.prometheus_text import LEFT
 from isoserve.service.observability.score_histogram import ScoreHistograms
@@ -99,7 +100,7 @@ class ModelSeries:
     def __init__(self, metrics: ModelMetrics, model: Model, alpha: float) -> None:
         key = (model.name, str(model.version))
         window_key = f"{model.name}-{model.version}-{model.sha256}"
-        self.window = PValueWindow(window_key, metrics.shared_folder)
+        self.window = PValueWindow(window_key, metrics.shared_folder, owner=slot_name())
         self._alpha = np.float32(alpha)
         self._images = [metrics.images.labels(*key, verdict) for verdict in VERDICTS]
         self._predictions = [

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoserve.service.inference.model import Floats
+from isoserve.service.observability.metric_files import reserve
 
 FINE_BUCKETS = 1000
 """Equal steps of the p-value that the window counts; every edge of ``drift.P_VALUE_BUCKETS``, and
@@ -40,21 +41,26 @@ class PValueWindow:
 
     Args:
         key: the version, as a part of a file name; windows of one key belong together.
+        owner: whose file it is, so that who comes after goes on in it; a new one if empty.
     """
 
     def __init__(
-        self, key: str = "", folder: Path | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        key: str = "",
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        owner: str = "",
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._pattern = f"{key}-*{SUFFIX}"
         self._folder = folder
         self._table = np.zeros(_SHAPE, dtype=np.int32)
+        self._table[:, _STEP] = -1
+        self._path: Path | None = None
         if folder is not None:
             self._remove_stale(folder)
-            path = folder / f"{key}-{uuid.uuid4().hex}{SUFFIX}"
-            self._table = np.memmap(path, dtype=np.int32, mode="w+", shape=_SHAPE)
-        self._table[:, _STEP] = -1
+            self._open(folder / f"{key}-{owner or uuid.uuid4().hex}{SUFFIX}")
 
     @property
     def of_all_workers(self) -> bool:
@@ -93,6 +99,22 @@ class PValueWindow:
             tables = (_read(path) for path in self._folder.glob(self._pattern))
             total = sum((_sum_after(t, after) for t in tables), np.zeros(_SHAPE[1], dtype=np.int64))
         return total[_COUNTS:], int(total[_REJECTED])
+
+    def close(self) -> None:
+        """Give the file back; what is still added is not counted by the others."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _open(self, path: Path) -> None:
+        """Count in the file; where there is no space for it in memory, and that is logged."""
+        is_new = not path.exists()
+        if reserve(path, self._table.nbytes):
+            self._table = np.memmap(path, dtype=np.int32, mode="r+", shape=_SHAPE)
+            self._path = path
+            if is_new:
+                self._table[:, _STEP] = -1
+        else:
+            self._folder = None
 
     def _step(self) -> int:
         return int(self._clock()) // STEP_SECONDS

@@ -309,6 +309,7 @@ class Repository:
             return
         if old is not None:
             self._metrics.models.model_left(old.model)
+            old.series.window.close()
         record.served = (
             None
             if model is None
