@@ -29,9 +29,16 @@ class Session(Protocol):
     """What runs a network: an ``onnxruntime.InferenceSession``, or a stand-in for one."""
 
     def run(
-        self, output_names: Sequence[str], input_feed: Mapping[str, NDArray[np.uint8]]
+        self,
+        output_names: Sequence[str],
+        input_feed: Mapping[str, NDArray[np.uint8]],
+        run_options: Any = None,
     ) -> list[NDArray[np.float32]]:
-        """The named outputs, in that order, of one batch."""
+        """The named outputs, in that order, of one batch.
+
+        Args:
+            run_options: an ``onnxruntime.RunOptions``.
+        """
 
 
 class OpenVinoSession:
@@ -42,11 +49,18 @@ class OpenVinoSession:
         self._outputs = {output.any_name: output for output in compiled.outputs}
 
     def run(
-        self, output_names: Sequence[str], input_feed: Mapping[str, NDArray[np.uint8]]
+        self,
+        output_names: Sequence[str],
+        input_feed: Mapping[str, NDArray[np.uint8]],
+        run_options: Any = None,  # noqa: ARG002
     ) -> list[NDArray[np.float32]]:
         """As :meth:`onnxruntime.InferenceSession.run`; the arrays are the caller's own."""
         results = self._request.infer(input_feed, share_inputs=True)
         return [results[self._outputs[name]] for name in output_names]
+
+    def cancel(self) -> None:
+        """End the run in progress; from another thread."""
+        self._request.cancel()
 
 
 def is_installed() -> bool:

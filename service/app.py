@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -51,6 +52,10 @@ _OF_QUEUE = {PREDICT.encode(): PREDICT, PREDICT_BATCH.encode(): PREDICT_BATCH}
 """Paths of requests that come with images for the queue, and their routes' labels."""
 
 
+_MODEL_IN_QUERY = re.compile(rb"[?&]model=([^&#%]+)")
+"""Names of models need no escapes."""
+
+
 class Application:
     """The ASGI application and what it is made of, for tests and for the routes of others."""
 
@@ -65,7 +70,11 @@ class Application:
         self.image_limits = settings.image_limits
         self.repository = Repository(settings, self.slots, self.metrics)
         self._queue_limits = QueueLimits(
-            settings.queue_images, settings.queue_seconds, settings.max_batch
+            settings.queue_images,
+            settings.queue_seconds,
+            settings.max_batch,
+            settings.run_seconds,
+            settings.grace_seconds,
         )
         self._pools = ThreadPools(self._queue_limits)
         self.predictor = Predictor(self.repository, self.metrics, self.image_limits)
@@ -93,13 +102,15 @@ class Application:
         if batcher is None or path not in _OF_QUEUE or head.method != b"POST":
             return None
         record = RequestRecord(request_id_of(head.headers), "POST", head.headers)
-        if self._guard is not None and batcher.full:
+        named = _MODEL_IN_QUERY.search(head.target)
+        model = named[1].decode("latin-1") if named else self.repository.default_name
+        if self._guard is not None and batcher.full(model):
             scope = {"path": _OF_QUEUE[path], "headers": head.headers}
             if not self._guard.is_authorized(scope):
                 return None  # the application answers, with 401 and not with 429
-        full = batcher.refusal()
+        full = batcher.refusal(model)
         if full is None:
-            batcher.reserve()
+            batcher.reserve(model)
             return None
         refusal = problem_of(full)
         record.route, record.status = _OF_QUEUE[path], refusal.status
@@ -131,7 +142,9 @@ class Application:
         )
         api.include_router(predict_routes(self.settings, self.predictor, self._pools))
         api.include_router(inference_protocol_routes(self.settings, self.inference))
-        api.include_router(model_routes(self.repository, self.metrics))
+        api.include_router(
+            model_routes(self.repository, self.metrics, lambda: self.predictor.stuck)
+        )
         api.include_router(page_routes(self.settings))
         if self.review is not None:
             api.include_router(self.review.routes())
@@ -163,8 +176,8 @@ class Application:
             async with self._grpc():
                 yield
         finally:
-            await asyncio.to_thread(self._pools.close)
             await asyncio.to_thread(self.repository.close)
+            await asyncio.to_thread(self._pools.close)
             await asyncio.to_thread(batcher.close)
             for observer in observers:
                 await asyncio.to_thread(observer.close)

@@ -8,12 +8,14 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 
 from isoserve.service.app import create_app
+from isoserve.service.batching.micro_batcher import SLOT_THREAD
 from isoserve.service.http.acceptor import Acceptor, WorkerSlot
 from isoserve.service.http.file_limits import grpc_connections, raise_file_limit
 from isoserve.service.http.hooks import ConnectionLimits
@@ -131,4 +133,8 @@ def _stopped(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     # A second signal while the interpreter takes itself down must not turn this into a failure.
     for again in STOP_SIGNALS:
         signal.signal(again, signal.SIG_IGN)
+    if any(thread.name.startswith(SLOT_THREAD) for thread in threading.enumerate()):
+        # It runs a network that cannot be ended, and would do so while its memory is taken down.
+        logging.shutdown()
+        os._exit(0)
     sys.exit(0)

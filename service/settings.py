@@ -71,6 +71,22 @@ class Settings(BaseSettings):
     max_model_bytes: int = Field(
         2**30, ge=1, description="A model file larger than this is refused."
     )
+    load_seconds: Seconds = Field(
+        60.0,
+        description="Loading and warming up a model may take this long; one that takes longer is "
+        "refused. It is tried in a process of its own, so nothing waits for it.",
+    )
+    max_load_bytes: int = Field(
+        2 * 2**30,
+        ge=2**26,
+        description="Most memory that loading and warming up a model may take on the CPU.",
+    )
+    run_seconds: Seconds = Field(
+        60.0,
+        description="One run of a network may take this long; it is ended then, its images get "
+        "500, and the version is taken out of service. While a run cannot be ended, liveness "
+        "fails.",
+    )
     device: Device = Field("cpu", description="Where the network runs: cpu, cuda or tensorrt.")
     engine: EngineChoice = Field(
         "onnxruntime",

@@ -33,6 +33,10 @@ class QueueLimits:
     images: int
     seconds: float
     max_batch: int
+    run_seconds: float = 60.0
+    """The longest that one run of a network may take."""
+    close_seconds: float = 20.0
+    """How long what runs and waits may take when the server stops."""
 
 
 class Admission:

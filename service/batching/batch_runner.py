@@ -14,6 +14,7 @@ from isoserve.models.text import pluralize
 from isoserve.service.batching.admission import Admission
 from isoserve.service.batching.errors import InferenceFailed, QueueFull
 from isoserve.service.batching.job import Job
+from isoserve.service.batching.run_watch import RunWatch
 from isoserve.service.inference.images import ImageLimits, InvalidImage, decode
 from isoserve.service.inference.judgement import judge
 from isoserve.service.inference.model import Outputs, Pixels
@@ -46,6 +47,7 @@ class BatchRunner:
 
     Args:
         admission: learns what batches cost, and knows how long an image may wait.
+        watch: knows what each slot runs.
         observers: see each batch after its answers are made.
     """
 
@@ -54,8 +56,10 @@ class BatchRunner:
         image_limits: ImageLimits,
         metrics: Metrics,
         admission: Admission,
+        watch: RunWatch,
         observers: Sequence[BatchObserver] = (),
     ) -> None:
+        self._watch = watch
         self._observers = observers
         self._image_limits = image_limits
         self._metrics = metrics
@@ -65,6 +69,8 @@ class BatchRunner:
         """Each job with its answer or its error; never raises."""
         started = perf_counter()
         results: list[JobResult] = []
+        served = batch[0].served
+        self._watch.begin(slot, served)
         try:
             ready, pixels = self._decode(batch, started, results)
             if ready:
@@ -74,7 +80,10 @@ class BatchRunner:
             log.exception("a batch of %d failed", len(batch), extra=about(*ids))
             done = {id(job) for job, _ in results}
             results += [(job, _failed()) for job in batch if id(job) not in done]
-        self._admission.served(len(batch), perf_counter() - started)
+        finally:
+            self._watch.end(slot)
+        if not served.model.ended:  # what it took says nothing of other images
+            self._admission.served(len(batch), perf_counter() - started)
         return results
 
     def pixels(self, source: bytes | Pixels, spec: InputSpec) -> Pixels:

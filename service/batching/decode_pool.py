@@ -79,7 +79,8 @@ class DecodePool:
             if part:
                 queue.admit(part)
         for queue, part in parts.items():
-            queue.put(part)
+            if part:
+                queue.put(part)
 
     def close(self) -> None:
         """Finish what waits; blocks until all of it has been forwarded or answered."""

@@ -84,7 +84,7 @@ class DecodeQueue:
             QueueFull: 429, too many images wait already, or would wait too long.
         """
         with self._changed:
-            wait = self._expected_wait(perf_counter() + STRETCH * jobs[0].cost.seconds)
+            wait = self._expected_wait(jobs[0])
             now = perf_counter()
             limit = ""
             if len(self._heap) + len(jobs) > self._limits.images:
@@ -100,8 +100,11 @@ class DecodeQueue:
 
     def put(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, which are one request's."""
-        now, ahead = perf_counter(), 0.0
         with self._changed:
+            now = perf_counter()
+            ahead, models = self._own_backlog(jobs[0])
+            if models > 1 and not ahead:  # it has had nothing yet of what the others wait for
+                now = min(now, self._heap[0][0] - STRETCH * jobs[0].cost.seconds)
             for job in jobs:
                 ahead += job.cost.seconds
                 heapq.heappush(self._heap, (now + STRETCH * ahead, next(self._numbers), job))
@@ -115,12 +118,29 @@ class DecodeQueue:
         for thread in self._threads:
             thread.join()
 
-    def _expected_wait(self, deadline: float) -> float:
-        """Seconds until an image of this virtual deadline has its turn, with the lock held."""
+    def _expected_wait(self, job: Job) -> float:
+        """Seconds until an image that comes now has its turn, with the lock held."""
         if len(self._heap) < len(self._threads) - self._running:
             return 0.0  # those that wait are just being taken
-        ahead = sum(job.cost.seconds for due, _, job in self._heap if due <= deadline)
+        own, models = self._own_backlog(job)
+        if models > 1:
+            ahead = own * models
+        else:
+            deadline = perf_counter() + STRETCH * job.cost.seconds
+            ahead = sum(each.cost.seconds for due, _, each in self._heap if due <= deadline)
         return ahead * self._pace / len(self._threads)
+
+    def _own_backlog(self, job: Job) -> tuple[float, int]:
+        """What its model's waiting images cost, where other models' wait too, and how many models.
+
+        Each of several models has its share: the images of one do not all stand before another's.
+        """
+        name = job.served.model.name
+        names = {each.served.model.name for _, _, each in self._heap} | {name}
+        if len(names) == 1:
+            return 0.0, 1
+        own = (each.cost.seconds for _, _, each in self._heap if each.served.model.name == name)
+        return sum(own), len(names)
 
     def _serve(self) -> None:
         if self._nice and sys.platform == "linux":  # where a thread has a priority of its own

@@ -19,7 +19,9 @@ from isoserve.service.batching.admission import Admission, QueueLimits
 from isoserve.service.batching.batch_runner import BatchObserver, BatchRunner, JobResult
 from isoserve.service.batching.decode_pool import DecodePool
 from isoserve.service.batching.errors import InferenceFailed, QueueFull, Unavailable
+from isoserve.service.batching.fair_share import TURN_SECONDS, FairShare
 from isoserve.service.batching.job import Job
+from isoserve.service.batching.run_watch import RunWatch
 from isoserve.service.inference.images import ImageLimits, InvalidImage
 from isoserve.service.observability.log_writer import about, in_request
 from isoserve.service.observability.metrics import Metrics
@@ -31,6 +33,12 @@ INLINE_SECONDS = 0.001
 INLINE_SECONDS_IN_ALL = 0.002
 """Images that come while all is idle, and take less, one and all, are answered on the event loop
 itself: hops to other threads, and GIL contention, cost more than they bring."""
+
+SLOT_THREAD = "slot-"
+"""How the names of the slots' threads begin."""
+
+END_SECONDS = 1.0
+"""For a run that was told to end, when the server stops."""
 
 LEAST_SHARE_SECONDS = 0.002
 """A share of more is no greater than leaves the busy slots theirs: a slot that ends finds work at
@@ -56,21 +64,25 @@ class MicroBatcher:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._admission = Admission(limits, slots)
-        self._runner = BatchRunner(image_limits, metrics, self._admission, observers)
+        self._watch = RunWatch(limits.run_seconds)
+        self._runner = BatchRunner(image_limits, metrics, self._admission, self._watch, observers)
         self._metrics = metrics
         self._lock = threading.Lock()
         self._waiting: dict[ServingModel, deque[Job]] = {}
         self._depth = 0
         self._idle: list[int] = []
         self._free = 0
-        self._reserved = 0
+        self._reserved: dict[str, int] = {}
+        self._fair = FairShare()
         self._inline: int | None = None
         self._stopping = self._closed = False
         self._wake = [threading.Lock() for _ in range(slots)]
         for lock in self._wake:
             lock.acquire()
         self._threads = [
-            threading.Thread(target=self._serve, args=(slot,), name=f"slot-{slot}", daemon=True)
+            threading.Thread(
+                target=self._serve, args=(slot,), name=f"{SLOT_THREAD}{slot}", daemon=True
+            )
             for slot in range(slots)
         ]
         for thread in self._threads:
@@ -92,7 +104,8 @@ class MicroBatcher:
                 if self._stopping:
                     raise Unavailable("stopping", "the server is stopping", 1)
                 if small:
-                    self._admission.admit(self._depth, len(small))
+                    name = small[0].served.model.name
+                    self._admission.admit(self._fair.counted(name), len(small))
                 if large:
                     self._large.submit(large)
                 self._enqueue(small)
@@ -103,37 +116,48 @@ class MicroBatcher:
         self._release(woken)
 
     @property
-    def full(self) -> bool:
-        """Whether one image more would be refused now."""
-        return bool(self._admission.limit_met(self._depth + self._reserved, 1))
+    def stuck(self) -> bool:
+        """Whether a slot runs what cannot be ended."""
+        return self._watch.stuck
 
-    def refusal(self) -> QueueFull | None:
-        """Why one image more would be refused now, if it would be; on the event loop.
+    def full(self, model: str) -> bool:
+        """Whether one image more for this model would be refused now."""
+        if not self._depth and not self._reserved:
+            return False
+        with self._lock:
+            waiting = self._fair.counted(model, self._reserved.get(model, 0))
+        return bool(self._admission.limit_met(waiting, 1))
+
+    def refusal(self, model: str) -> QueueFull | None:
+        """Why one image more for this model would be refused now, if it would be; on the loop.
 
         A loop that has fallen behind reads many requests before it runs any: those let in
         in this round count as waiting, or all of them would be.
         """
-        if not self.full:
+        if not self.full(model):
             return None
         with self._lock:
-            waiting = self._depth + self._reserved
+            waiting = self._fair.counted(model, self._reserved.get(model, 0))
             limit = self._admission.limit_met(waiting, 1)
             if not limit:
                 return None
             self._metrics.shed.labels(limit).inc()
             return self._admission.refusal(limit, waiting)
 
-    def reserve(self) -> None:
+    def reserve(self, model: str) -> None:
         """A request that is not refused will come with an image later in this round."""
         if not self._reserved:
             self._loop.call_soon(self._next_round)
-        self._reserved += 1
+        self._reserved[model] = self._reserved.get(model, 0) + 1
 
     def _next_round(self) -> None:
-        self._reserved = 0
+        self._reserved = {}
 
     def close(self) -> None:
-        """Let the slots finish what waits, then end them; blocks until they have."""
+        """Let the slots finish what waits, then end them; blocks until they have.
+
+        A run that does not end is told to, and left behind where even that does not help.
+        """
         with self._lock:
             self._stopping = True
         self._large.close()
@@ -142,7 +166,12 @@ class MicroBatcher:
             woken, self._idle = self._idle, []
         self._release(woken)
         for thread in self._threads:
-            thread.join()
+            thread.join(self._limits.close_seconds)
+        if any(thread.is_alive() for thread in self._threads):
+            self._watch.end_all()
+            for thread in self._threads:
+                thread.join(END_SECONDS)
+        self._watch.close()
 
     def _enqueue(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, with the lock held."""
@@ -153,6 +182,7 @@ class MicroBatcher:
             if queue is None:
                 queue = self._waiting[job.served] = deque()
             queue.append(job)
+            self._fair.queued(job.served.model.name, 1)
         self._depth += len(jobs)
 
     def _rouse(self, jobs: int) -> list[int]:
@@ -249,19 +279,28 @@ class MicroBatcher:
                 self._idle.append(slot)
             self._wake[slot].acquire()
 
+    def _next_model(self) -> ServingModel:
+        """The model among those that wait whose turn it is, with the lock held."""
+        if len(self._waiting) == 1:
+            return next(iter(self._waiting))
+        return min(self._waiting, key=lambda served: self._fair.turn(served.model.name))
+
     def _share(self) -> list[Job]:
         """The images a free slot takes, with the lock held."""
-        served, queue = next(iter(self._waiting.items()))
+        served = self._next_model()
+        queue = self._waiting[served]
         cost = self._admission.seconds_an_image
         among_free = math.ceil(len(queue) / (self._free - len(self._idle)))
         among_all = math.ceil(len(queue) / len(self._threads))
         least = int(LEAST_SHARE_SECONDS / cost) + 1 if cost else 1
         share = min(self._limits.max_batch, among_free, max(among_all, least))
+        if cost and self._fair.several:
+            share = min(share, int(TURN_SECONDS / cost) + 1)
         taken = [queue.popleft() for _ in range(share)]
         self._depth -= share
-        del self._waiting[served]
-        if queue:
-            self._waiting[served] = queue  # behind the other models
+        self._fair.taken(served.model.name, share, share * cost)
+        if not queue:
+            del self._waiting[served]
         return [job for job in taken if not job.cancelled]
 
 

@@ -75,9 +75,14 @@ class Predictor:
             raise
         return cost_of(header, spec)
 
-    def refusal(self) -> QueueFull | None:
+    @property
+    def stuck(self) -> bool:
+        """Whether a slot runs what cannot be ended: the process is to be restarted."""
+        return self.batcher is not None and self.batcher.stuck
+
+    def refusal(self, served: ServingModel) -> QueueFull | None:
         """What :meth:`submit` would raise, where more than enough waits already."""
-        return None if self.batcher is None else self.batcher.refusal()
+        return None if self.batcher is None else self.batcher.refusal(served.model.name)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue the jobs, all or none.

@@ -21,6 +21,9 @@ from isoserve.service.inference.judgement import judge
 from isoserve.service.inference.model import Model, Outputs, Pixels
 from isoserve.service.repository.shadow import Rejected, Shadow, ShadowCounts
 
+CLOSE_SECONDS = 10.0
+"""For the run that it is in, when the server stops."""
+
 WAITING_IMAGES = 256
 WAITING_BYTES = 64 * 2**20
 """What the queue holds while the shadow is slower than its share of the traffic."""
@@ -98,7 +101,7 @@ class ShadowRunner:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
     def _offer(self, waiting: _Waiting) -> bool:
         with self._changed:

@@ -108,7 +108,7 @@ class FastPathExchange:
         try:
             query = read_query(self._target[len(_WITH_QUERY) :], self._path.alpha)
             served = predictor.resolve(query, record)
-            if (refusal := predictor.refusal()) is not None:
+            if (refusal := predictor.refusal(served)) is not None:
                 self.set_result(refusal)
                 return
             cost = predictor.check(body, served.model.card.input)

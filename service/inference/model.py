@@ -7,6 +7,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import onnxruntime as ort
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES, CardError, ModelCard, read_card
 from isoserve.models.errors import InputError
-from isoserve.models.openvino_engine import Session
+from isoserve.models.openvino_engine import OpenVinoSession, Session
 from isoserve.models.text import pluralize
 from isoserve.service.inference.engines import (
     DEFAULT_EXECUTION,
@@ -73,6 +74,10 @@ class Model:
     """One version of one model in memory: its card and a single-threaded session a slot.
 
     A batch that holds a model keeps it alive, so a version is freed when its last batch is done.
+
+    Attributes:
+        ended: why it runs no more; empty as a rule.
+        warm_up_seconds: what a run of one image and one of the largest batch took together.
     """
 
     def __init__(
@@ -88,15 +93,46 @@ class Model:
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.card, self.form = computed
         self.labels = self.card.classes
+        self.ended = ""
+        self.warm_up_seconds = 0.0
         self._sessions = sessions
+        self._runs: list[tuple[float, ort.RunOptions] | None] = [None] * len(sessions)
 
     def run(self, slot: int, images: Pixels) -> Outputs:
         """One pass in the calling thread, on the slot's own session.
 
         Args:
             images: uint8 [N, H, W, 3], RGB, at the card's size.
+
+        Raises:
+            RuntimeError: a run was ended before: see :meth:`end_runs`.
         """
-        return Outputs(*self._sessions[slot].run(OUTPUT_NAMES, {INPUT_NAME: images}))
+        if self.ended:
+            raise RuntimeError(self.ended)
+        options = ort.RunOptions()
+        self._runs[slot] = (monotonic(), options)
+        try:
+            return Outputs(*self._sessions[slot].run(OUTPUT_NAMES, {INPUT_NAME: images}, options))
+        finally:
+            self._runs[slot] = None
+
+    def end_runs(self, seconds: float) -> bool:
+        """End the runs that have taken longer, from another thread, and refuse all after them.
+
+        Returns:
+            Whether there was one. ONNX Runtime ends it before its next operator: one operator that
+            does not end goes on.
+        """
+        oldest = monotonic() - seconds
+        late = False
+        for session, run in zip(self._sessions, [*self._runs], strict=True):
+            if run is not None and run[0] < oldest:
+                late = True
+                self.ended = f"a run of the network took longer than {seconds:g} s and was ended"
+                run[1].terminate = True
+                if isinstance(session, OpenVinoSession):
+                    session.cancel()
+        return late
 
 
 def read_model_bytes(path: Path, limit: int) -> bytes:
@@ -155,7 +191,9 @@ def load_model(
         sessions = [first, *others]
     model = Model(name, version, data, sessions, (card, form))
     for slot in range(slots):
+        started = monotonic()
         _warm_up(model, slot, max_batch)
+        model.warm_up_seconds = monotonic() - started
     return model
 
 

@@ -123,7 +123,7 @@ class GrpcCalls:
         return octets
 
     async def _live(self, request: Any) -> Any:  # noqa: ARG002
-        return MESSAGES["ServerLiveResponse"](live=True)
+        return MESSAGES["ServerLiveResponse"](live=not self._inference.stuck)
 
     async def _ready(self, request: Any) -> Any:  # noqa: ARG002
         return MESSAGES["ServerReadyResponse"](ready=self._inference.repository.ready)

@@ -46,6 +46,11 @@ class Inference:
         self.alpha = settings.alpha
         self._management = settings.management
 
+    @property
+    def stuck(self) -> bool:
+        """Whether a slot runs what cannot be ended."""
+        return self._predictor.stuck
+
     def served(self, name: str, version: str | None) -> ServingModel:
         """The version that answers; ``version`` as the client wrote it.
 

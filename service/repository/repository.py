@@ -10,14 +10,17 @@ settings name as a model's shadow is loaded beside it and never answers.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from isoserve.service.errors import Problem
-from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
+from isoserve.service.inference.model import Model, ModelRefused
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.folder import Files, ModelFolder
+from isoserve.service.repository.loader import ModelLoader
 from isoserve.service.repository.missing_shadows import MissingShadows
 from isoserve.service.repository.shadow import Shadow, ShadowCounts
 from isoserve.service.repository.versions import (
@@ -30,6 +33,13 @@ from isoserve.service.repository.versions import (
 from isoserve.service.settings import Settings
 
 log = logging.getLogger("isoserve.repository")
+
+TRIED_AGAIN_SECONDS = 0.02
+"""Between two looks while the load of a version is being tried in another process."""
+
+PATIENCE_SECONDS = 10.0
+"""At start: models that load sooner are waited for before the server says that it is ready; one
+that takes longer, or does not end, holds up the others no longer than this."""
 
 
 class Repository:
@@ -47,8 +57,10 @@ class Repository:
         self._metrics = metrics
         self._changing = threading.RLock()
         self._stopping = threading.Event()
+        self._loader = ModelLoader(settings)
+        self._patient_until = math.inf
         self._watcher = threading.Thread(target=self._watch, name="repository", daemon=True)
-        self._single_file_name = self._root_fault = ""
+        self._root_fault = ""
         self.shadows = settings.shadows
         self._missing_shadows = MissingShadows(self.shadows)
         self.models: dict[str, ModelRecord] = {}
@@ -56,18 +68,27 @@ class Repository:
 
     def start(self) -> None:
         """Scan in the background, now and every ``watch_seconds``."""
+        self._patient_until = time.monotonic() + PATIENCE_SECONDS
         self._watcher.start()
 
     def close(self) -> None:
-        """Stop watching; blocks until a load in progress is done."""
+        """Stop watching; a load that is being tried is given up."""
         self._stopping.set()
-        self._watcher.join()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        with self._changing:
+            self._loader.close()
 
     @property
     def ready(self) -> bool:
         """Whether the folder was looked through and one of its models has a version to answer."""
         records = list(self.models.values())
         return self.scanned and any(record.served for record in records)
+
+    @property
+    def default_name(self) -> str:
+        """The model that requests ask that name none; empty where there is none."""
+        return self._settings.default_model or min(self.models, default="")
 
     def resolve(self, name: str | None, version: int | None) -> ServingModel:
         """The version that answers now.
@@ -117,13 +138,13 @@ class Repository:
         Raises:
             Problem: 404, no such model or version.
         """
+        self.scan()
         with self._changing:
-            self.scan()
             for known in self._chosen(name, version):
                 if known.state in ("refused", "unloaded"):
                     known.becomes("available")
             self.find(name).unloaded = False
-            self.scan()
+        self.scan()
 
     def unload(self, name: str, version: int | None = None) -> None:
         """Take one version out of service, and the next lower one returns, or the whole model.
@@ -138,11 +159,21 @@ class Repository:
                 known.becomes("unloaded")
             if version is None:
                 self.find(name).unloaded = True
-            self.scan()
+        self.scan()
 
     def scan(self) -> None:
-        """Bring what serves in line with what is on disk."""
+        """Bring what serves in line with what is on disk; blocks until nothing is being tried."""
+        while not self._look() and not self._stopping.wait(TRIED_AGAIN_SECONDS):
+            pass
+
+    def _look(self) -> bool:
+        """Look at the disk once; False while the load of a version is being tried."""
         with self._changing:
+            for record in self.models.values():
+                served = record.served
+                if served is not None and (ended := served.model.ended):
+                    known = record.versions[served.model.version]
+                    known.becomes("refused", "run_seconds", ended)
             found = self._on_disk()
             for name in [*self.models]:
                 if name not in found:
@@ -154,22 +185,23 @@ class Repository:
                     record = self.models.get(name) or ModelRecord(name)
                     self._refresh(record, files)
                     self.models[name] = record
-            self._missing_shadows.report(self.models)
-            self.scanned = True
+            settled = self._loader.tidy()
+            if settled:
+                self._missing_shadows.report(self.models)
+            if settled or time.monotonic() > self._patient_until:
+                self.scanned = True
+            return settled
 
     def _record(self, name: str | None) -> ModelRecord:
-        name = name or self._settings.default_model
-        if name:
-            return self.find(name)
-        first = min(self.models, default=None)
-        if first is None:
+        name = name or self.default_name
+        if not name:
             raise Problem(
                 503,
                 "no_model_ready",
                 "no model is loaded" if self.scanned else "the models are being loaded",
                 retry_after=5,
             )
-        return self.models[first]
+        return self.find(name)
 
     def _chosen(self, name: str, version: int | None) -> list[VersionRecord]:
         versions = self.find(name).versions
@@ -181,14 +213,16 @@ class Repository:
 
     def _watch(self) -> None:
         while True:
+            settled = True
             try:
-                self.scan()
+                settled = self._look()
                 self._report_root("")
             except OSError as error:
                 self._report_root(error.strerror or str(error))
             except Exception:
                 log.exception("the repository could not be scanned")
-            if self._stopping.wait(self._settings.watch_seconds):
+            pause = self._settings.watch_seconds
+            if self._stopping.wait(pause if settled else min(pause, TRIED_AGAIN_SECONDS)):
                 return
 
     def _report_root(self, fault: str) -> None:
@@ -204,19 +238,9 @@ class Repository:
     def _on_disk(self) -> Mapping[str, Files | None]:
         """Each model's files by version; None where they are not to be seen now."""
         if self._root.is_file():
-            return {self._name_of_file(): {1: self._root}}
+            name = self._loader.name_of(self._root)
+            return {} if name is None else {name: {1: self._root}}
         return self._folder.models()
-
-    def _name_of_file(self) -> str:
-        if not self._single_file_name:
-            try:
-                data = read_model_bytes(self._root, self._settings.max_model_bytes)
-                self._single_file_name = load_model(
-                    "file", 1, data, 1, 1, self._settings.execution
-                ).card.name
-            except ModelRefused:
-                return self._root.stem  # the scan refuses it again, with the reason
-        return self._single_file_name
 
     def _refresh(self, record: ModelRecord, files: Files) -> None:
         """Find the highest version that loads and let it answer; see to the shadow beside it."""
@@ -228,10 +252,12 @@ class Repository:
             record.versions.setdefault(version, VersionRecord(version, at_first))
         chosen = None
         for version in sorted(files, reverse=True):
-            known = record.versions[version]
-            if self._role(record, version) == "serving" and self._try(
-                record, known, files[version]
-            ):
+            if self._role(record, version) != "serving":
+                continue
+            serves = self._try(record, record.versions[version], files[version])
+            if serves is None:
+                return  # until it is known, all stays as it is
+            if serves:
                 chosen = version
                 break
         if chosen is None:
@@ -246,7 +272,11 @@ class Repository:
         if shadow is None:
             return
         path = files.get(shadow.version)
-        if path is None or not self._try(record, record.versions[shadow.version], path):
+        known = record.versions.get(shadow.version)
+        serves = self._try(record, known, path) if path is not None and known else False
+        if serves is None:
+            return
+        if not serves:
             record.shadow = None
         elif record.shadow is not None and record.served is not None:
             record.shadow.counts.beside(record.served.model.version)
@@ -256,17 +286,21 @@ class Repository:
         shadow = self.shadows.get(record.name)
         return "serving" if shadow is None or version != shadow.version else "shadow"
 
-    def _try(self, record: ModelRecord, known: VersionRecord, path: Path) -> bool:
-        """Whether this version is in its role now, loading it if it has to."""
+    def _try(self, record: ModelRecord, known: VersionRecord, path: Path) -> bool | None:
+        """Whether this version is in its role now, loading it if it has to; None: not known yet."""
         if known.state == "unloaded":
             return False
         role = self._role(record, known.version)
         fingerprint = fingerprint_of(path)
         if fingerprint == known.fingerprint and known.state in (role, "refused"):
             return known.state == role
+        reply = self._loader.tried(path)
+        if reply is None:
+            return None
         known.fingerprint = fingerprint
+        slots = self._slots if role == "serving" else 1
         try:
-            model = self._load(record.name, known.version, path, role)
+            model = self._loader.load(record.name, known.version, path, slots)
         except ModelRefused as error:
             self._metrics.model_loads.labels("refused").inc()
             log.error("%s version %d refused: %s", record.name, known.version, error)
@@ -288,19 +322,6 @@ class Repository:
             *(model.form.engine, model.form.precision),
         )
         return True
-
-    def _load(self, name: str, version: int, path: Path, role: State) -> Model:
-        settings = self._settings
-        slots = self._slots if role == "serving" else 1
-        try:
-            data = read_model_bytes(path, settings.max_model_bytes)
-            return load_model(name, version, data, slots, settings.max_batch, settings.execution)
-        except ModelRefused:
-            raise
-        except Exception as error:  # whatever one file brings about, the others are looked at
-            log.exception("%s version %d failed to load", name, version)
-            said = f"loading it failed with {type(error).__name__}; see the server's log"
-            raise ModelRefused("failed", said) from error
 
     def _serve(self, record: ModelRecord, model: Model | None) -> None:
         """Swap: from this assignment on, requests get the new version."""

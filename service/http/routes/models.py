@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import APIRouter, Request, Response
 
 from isoserve.service.errors import Problem
@@ -24,8 +26,14 @@ from isoserve.service.repository.shadow import DROPPED, REJECTED
 from isoserve.service.repository.versions import ModelRecord
 
 
-def model_routes(repository: Repository, metrics: Metrics) -> APIRouter:
-    """The routes, bound to this application's repository and registry."""
+def model_routes(
+    repository: Repository, metrics: Metrics, is_stuck: Callable[[], bool]
+) -> APIRouter:
+    """The routes, bound to this application's repository and registry.
+
+    Args:
+        is_stuck: whether a slot runs what cannot be ended.
+    """
     router = APIRouter()
 
     @router.get("/v1/models", tags=["models"], summary="Every model and its versions")
@@ -43,8 +51,15 @@ def model_routes(repository: Repository, metrics: Metrics) -> APIRouter:
     async def get_model(name: str) -> ModelDocument:
         return _document(repository, repository.find(name))
 
-    @router.get("/healthz/live", tags=["health"], summary="The process answers")
+    @router.get(
+        "/healthz/live",
+        tags=["health"],
+        summary="The process answers",
+        responses={503: {"model": ProblemDocument}},
+    )
     async def live() -> Health:
+        if is_stuck():
+            raise Problem(503, "stuck", "a run of a network does not end: restart this process")
         return Health(status="live")
 
     @router.get(

@@ -93,7 +93,8 @@ class InferenceProtocol:
         }
 
     async def _live(self, request: Request) -> Response:  # noqa: ARG002
-        return _json({"live": True})
+        live = not self._inference.stuck
+        return _json({"live": live}, 200 if live else 503)
 
     async def _ready(self, request: Request) -> Response:  # noqa: ARG002
         ready = self._inference.repository.ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -24,8 +25,9 @@ BOMB = ImageCost(0.9, 160 * 2**20)
 class Picture:
     """What the pool asks of a job."""
 
-    def __init__(self, name: str, cost: ImageCost) -> None:
+    def __init__(self, name: str, cost: ImageCost, model: str = "m") -> None:
         self.name, self.cost, self.cancelled = name, cost, False
+        self.served = SimpleNamespace(model=SimpleNamespace(name=model))
 
 
 class Decoder:
@@ -142,3 +144,16 @@ def test_after_a_second_without_cheap_images_nothing_counts_as_expensive(
     submit(pool, Picture("large 1", large))  # waits behind both: it gets no queue of its own
     time.sleep(0.05)
     assert decoder.begun == ["photo", "large 0"]
+
+
+def test_the_images_of_one_model_leave_room_for_anothers(
+    pool: DecodePool, decoder: Decoder
+) -> None:
+    submit(pool, *(Picture(f"running {number}", PHOTO) for number in range(2)))
+    wait_until(lambda: len(decoder.begun) == 2)
+    while not refused(pool, PHOTO):
+        pass
+    submit(pool, *(Picture(f"other {number}", PHOTO, "other") for number in range(3)))
+    decoder.may_go_on.set()
+    wait_until(lambda: "other 2" in decoder.done)
+    assert decoder.begun.index("other 0") < 8

@@ -42,6 +42,9 @@ class GatedModel:
         self.entered = threading.Semaphore(0)
         self.threads: list[str] = []
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
     def run(self, slot: int, images: Pixels) -> Outputs:
         self.threads.append(threading.current_thread().name)
         self.batches.append(len(images))

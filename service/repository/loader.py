@@ -1,0 +1,108 @@
+"""From a model's file to a model in memory, by way of a process where it may fail."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
+from isoserve.service.repository.load_check import LoadReply, LoadRequest
+from isoserve.service.repository.load_checks import Key, LoadChecks
+from isoserve.service.repository.versions import Fingerprint, fingerprint_of
+from isoserve.service.settings import Settings
+
+log = logging.getLogger("isoserve.repository")
+
+
+class ModelLoader:
+    """Asked by one thread at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._checks = LoadChecks(settings.load_seconds)
+        self._wanted: set[Key] = set()
+        self._replies: dict[Key, LoadReply] = {}
+        self._name = ""
+        self._nameless: Fingerprint | None = None
+
+    def prepare(self) -> None:
+        """Start a process ahead of the first file."""
+        self._checks.prepare()
+
+    def tried(self, path: Path) -> LoadReply | None:
+        """What came of loading this file in another process; None while it is not known.
+
+        Once :meth:`load` was called, the next question tries the file again.
+        """
+        key = (path, fingerprint_of(path))
+        if key not in self._replies:
+            settings = self._settings
+            limits = (settings.max_model_bytes, settings.max_load_bytes)
+            execution = settings.execution
+            request = LoadRequest(
+                str(path),
+                settings.max_batch,
+                execution.device,
+                execution.engine,
+                execution.precision,
+                *limits,
+            )
+            reply = self._checks.reply(key, request)
+            if reply is None:
+                self._wanted.add(key)
+                return None
+            self._replies[key] = reply
+        return self._replies[key]
+
+    def load(self, name: str, version: int, path: Path, slots: int) -> Model:
+        """The model of a file that was tried.
+
+        Raises:
+            ModelRefused: why it may not serve.
+        """
+        reply = self._replies.pop((path, fingerprint_of(path)), None)
+        if reply is None:
+            raise ModelRefused("changed", "the file was changed while it was being loaded")
+        if reply.reason:
+            raise ModelRefused(reply.reason, reply.detail)
+        settings = self._settings
+        try:
+            data = read_model_bytes(path, settings.max_model_bytes)
+            if hashlib.sha256(data).hexdigest() != reply.sha256:
+                raise ModelRefused("changed", "the file was changed while it was being loaded")
+            return load_model(name, version, data, slots, settings.max_batch, settings.execution)
+        except ModelRefused:
+            raise
+        except Exception as error:  # whatever one file brings about, the others are looked at
+            log.exception("%s version %d failed to load", name, version)
+            said = f"loading it failed with {type(error).__name__}; see the server's log"
+            raise ModelRefused("failed", said) from error
+
+    def name_of(self, path: Path) -> str | None:
+        """The name in the card of a server's one file; None while the file is being tried.
+
+        A file that is overwritten keeps the name that it began with; one that may not serve has
+        its own, without the suffix.
+        """
+        if not self._name:
+            fingerprint = fingerprint_of(path)
+            if fingerprint is not None and fingerprint == self._nameless:
+                return path.stem
+            reply = self.tried(path)
+            if reply is None:
+                return None
+            self._name = reply.name
+            self._nameless = None if reply.name else fingerprint
+        return self._name or path.stem
+
+    def tidy(self) -> bool:
+        """To be called after each look at the disk; whether it left nothing to be tried."""
+        settled = not self._wanted
+        self._checks.tidy(self._wanted)
+        self._wanted = set()
+        return settled
+
+    def close(self) -> None:
+        """Give up what is being tried."""
+        self._checks.close()
