@@ -48,7 +48,7 @@ def test_an_explanation_shows_the_pixels_of_the_one_path_and_all_distances(
     assert verdict.explanation.distances == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize(("side", "thread"), [(40, "slot-0"), (600, "large-0")])
+@pytest.mark.parametrize(("side", "thread"), [(40, "slot-0"), (600, "decode-0")])
 def test_an_explained_image_is_decoded_once_and_a_large_one_beside_the_slots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, thread: str
 ) -> None:
