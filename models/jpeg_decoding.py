@@ -55,7 +55,7 @@ def decode_jpeg(body: bytes, spec: InputSpec) -> DecodedJpeg:
         Exception: what Pillow raises on broken image data.
     """
     file = jpeg.read_jpeg(body)
-    scale = reduction_of(file.frame, spec, turned=file.orientation >= 5)
+    scale = reduction_of(file.frame, spec, len(file.body), turned=file.orientation >= 5)
     image: Image.Image | NDArray[np.uint8]
     pixels, complaint = _by_turbo(file, file.body, scale)
     if pixels is None:

@@ -14,7 +14,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import AvifImagePlugin, Image
+from PIL import AvifImagePlugin, Image, ImageFile
 
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import ImageFileError, TruncatedImageError
@@ -23,7 +23,6 @@ from isoserve.models.image_files import gif, heif, jpeg, webp
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 from isoserve.models.image_files.header import read_header
 from isoserve.models.image_files.png import read_png
-from isoserve.models.image_files.reduction import reduction_of
 from isoserve.models.jpeg_decoding import decode_jpeg
 
 BACKGROUND = (255, 255, 255)
@@ -43,6 +42,9 @@ _TURNS = {
 _TURNED_FORMATS = ("TIFF", "AVIF", "HEIF")
 """Pillow turns these itself, all but an AVIF by the time that they are opened; of a HEIF it also
 cuts off what was only there to fill the last block."""
+
+_JPEG_FORMATS = ("JPEG", "MPO")
+"""Pillow has a name of its own for a telephone's JPEG with another behind it."""
 
 _DECODER_ERRORS = (
     EOFError,
@@ -102,12 +104,13 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     Raises:
         Exception: what Pillow raises on broken image data: OSError, SyntaxError, ValueError, ...
     """
-    size, scale = image.size, 1
-    if image.format == "JPEG":
-        scale = reduction_of(image, spec, turned=_orientation(image) >= 5)
-        _draft(image, scale)
+    file = image.fp if isinstance(image, ImageFile.ImageFile) and image.tile else None
+    if file is not None and image.format in _JPEG_FORMATS:
+        # Not loaded yet: the bytes tell how much of it must be decoded, as they do in serving.
+        file.seek(0)
+        return _jpeg_pixels(file.read(), spec)
     image.load()
-    return _fit(image, size, _orientation(image), spec, scale)
+    return _fit(image, image.size, _orientation(image), spec)
 
 
 def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
@@ -144,11 +147,6 @@ def _jpeg_pixels(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
 
 def _orientation(image: Image.Image) -> int:
     return read_orientation(image.info.get("exif", b""))
-
-
-def _draft(image: Image.Image, scale: int) -> None:
-    if scale > 1:
-        image.draft(None, (image.width // scale, image.height // scale))
 
 
 def _fit(

@@ -65,7 +65,9 @@ def decode_cost(header: Header, spec: InputSpec | None = None) -> float:
     pixels = header.width * header.height
     if header.format == "JPEG":
         rate = _JPEG_RATES[header.coding]
-        made = pixels if spec is None else pixels / reduction_of(header, spec) ** 2
+        made = (
+            pixels if spec is None else pixels / reduction_of(header, spec, header.num_bytes) ** 2
+        )
         nanoseconds = rate.a_pixel * pixels + rate.a_byte * header.num_bytes + _JPEG_PIXEL * made
     else:
         rate = _RATES[header.format, header.coding]
@@ -82,5 +84,9 @@ def decode_memory(header: Header, spec: InputSpec | None = None) -> int:
     pixels = header.width * header.height
     if header.format != "JPEG":
         return BYTES_A_PIXEL * pixels
-    made = pixels if spec is None else pixels // reduction_of(header, spec) ** 2
+    made = pixels // _reduction(header, spec) ** 2
     return 2 * header.coefficients + 7 * made
+
+
+def _reduction(header: Header, spec: InputSpec | None) -> int:
+    return 1 if spec is None else reduction_of(header, spec, header.num_bytes)

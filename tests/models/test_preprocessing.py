@@ -14,6 +14,8 @@ from PIL import Image
 
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import ImageFileError
+from isoserve.models.image_files.header import Header
+from isoserve.models.image_files.reduction import reduction_of
 from isoserve.models.preprocessing import decode_pixels, to_pixels
 
 Pixels = NDArray[np.uint8]
@@ -337,14 +339,47 @@ def test_crop_and_resize_are_the_antialiased_bicubic_ones(
     assert np.abs(shown - expected).max() < 2.5
 
 
-@pytest.mark.parametrize("size", [(257, 259), (515, 515), (1029, 1031), (2056, 2051)])
-def test_decoding_a_jpeg_smaller_hardly_shows(size: tuple[int, int]) -> None:
-    body = encode("JPEG", large_photo(size), quality=90)
+def smooth_photo(width: int, height: int, detail: float) -> Image.Image:
+    """A picture of gradients, and grain of so many levels."""
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([np.sin(x / 90 + c) + np.cos(y / (70 + 9 * c)) for c in range(3)], -1)
+    grain = np.random.default_rng(0).normal(0, 1, (-(-height // 4), -(-width // 4), 1))
+    coarse = Image.fromarray(grain[..., 0].astype(np.float32)).resize((width, height))
+    values = 120 + 50 * waves + detail * np.asarray(coarse)[..., None]
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [(257, 259), (515, 515), (1029, 1031), (1280, 860), (2056, 2051)])
+@pytest.mark.parametrize("detail", [0.0, 3.0, 12.0])
+@pytest.mark.parametrize("side", [32, 224])
+def test_decoding_a_jpeg_smaller_hardly_shows(
+    size: tuple[int, int], detail: float, side: int
+) -> None:
+    spec = InputSpec(height=side, width=side)
+    body = encode("JPEG", smooth_photo(*size, detail), quality=90)
     whole = Image.fromarray(np.asarray(opened(body)))  # in memory: nothing left to decode smaller
-    difference = decode_pixels(body, SMALL).astype(int) - to_pixels(whole, SMALL)
+    difference = decode_pixels(body, spec).astype(int) - to_pixels(whole, spec)
     # A box around what was decoded, and not what it stands for, costs 1.7 to 3.5 levels here.
-    assert np.abs(difference).mean() < 0.6
+    assert np.abs(difference).mean() < 0.22
     assert np.abs(difference).max() <= 8
+
+
+def test_the_more_detail_a_jpeg_has_the_less_it_is_reduced() -> None:
+    spec = InputSpec(height=224, width=224)
+    size = Header("JPEG", 4000, 3000)
+    found = [reduction_of(size, spec, int(12e6 * density)) for density in (0.01, 0.1, 0.3, 1.0)]
+    assert found == [8, 4, 2, 2]
+    crop = InputSpec(height=224, width=224, crop=0.5)
+    assert reduction_of(size, crop, 120_000) == 4
+    assert reduction_of(Header("JPEG", 500, 400), spec, 4000) == 1
+
+
+def test_a_jpeg_in_memory_is_not_taken_for_one_that_can_be_decoded_smaller() -> None:
+    image = opened(encode("JPEG", smooth_photo(1000, 900, 0.0)))
+    image.load()
+    assert image.format == "JPEG"
+    expected = to_pixels(Image.fromarray(np.asarray(image)), SMALL)
+    assert np.array_equal(to_pixels(image, SMALL), expected)
 
 
 @pytest.mark.parametrize(
