@@ -24,9 +24,12 @@ class Job:
         source: the encoded image, or its pixels, uint8 [H, W, 3] at the model's size.
         build_response: makes the answer.
         cost: of decoding it; one that is large is not decoded in a slot.
+
+    Attributes:
+        original: the source as it came; ``source`` itself is pixels once a large one is decoded.
     """
 
-    __slots__ = ("build_response", "cost", "served", "source", "timing")
+    __slots__ = ("build_response", "cost", "original", "served", "source", "timing")
 
     def __init__(
         self,
@@ -36,7 +39,7 @@ class Job:
         cost: ImageCost = FREE,
     ) -> None:
         self.served = served
-        self.source = source
+        self.source = self.original = source
         self.build_response = build_response
         self.cost = cost
         self.timing = ImageTiming(source)

@@ -87,7 +87,7 @@ class ShadowRunner:
             if self._draw() >= shadow.share:
                 continue
             # A row of the batch's pixels would keep all the batch alive.
-            source = pixels[row].copy() if same_input else job.source
+            source = pixels[row].copy() if same_input else job.original
             if not same_input and not isinstance(source, bytes):
                 shadow.counts.drop("input")
                 continue

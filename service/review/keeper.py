@@ -199,7 +199,7 @@ def _choose(job: Job, outputs: Outputs, row: int, rejected: bool) -> _Chosen:
     index = outputs.predicted[row]
     return _Chosen(
         # A row of the batch's pixels would keep all the batch alive.
-        source=job.source if isinstance(job.source, bytes) else job.source.copy(),
+        source=job.original if isinstance(job.original, bytes) else job.original.copy(),
         taken=datetime.now(UTC),
         model=model.name,
         version=model.version,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -44,6 +44,7 @@ from sqlalchemy.exc import (
 
 from isoserve.models.errors import InputError
 from isoserve.service.review.private_file import PrivateFile
+from isoserve.service.review.steady_clock import AgeLimit, SteadyClock
 
 Mark = Literal["known_class", "new_class", "junk"]
 """What a person says an image is: of a class the model has, of one it should learn, of none."""
@@ -122,7 +123,8 @@ class ReviewStore:
         InputError: the URL names no database that could be opened.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: SteadyClock | None = None) -> None:
+        self._age = AgeLimit(clock or SteadyClock())
         try:
             parsed = make_url(url)
             self._engine = create_engine(parsed, pool_pre_ping=True)
@@ -159,9 +161,11 @@ class ReviewStore:
     def prune(self, bounds: Bounds) -> int:
         """Delete what is past the bounds; the number deleted."""
         self._create_table()
-        oldest = datetime.now(UTC) - timedelta(days=bounds.days)
         with self._engine.begin() as connection:
-            gone = connection.execute(delete(_images).where(_images.c.taken < oldest)).rowcount
+            newest = connection.execute(select(func.max(_images.c.taken))).scalar_one()
+            oldest, gone = self._age.oldest(newest, bounds.days), 0
+            if oldest is not None:
+                gone = connection.execute(delete(_images).where(_images.c.taken < oldest)).rowcount
             count, size = connection.execute(
                 select(func.count(), func.coalesce(func.sum(_images.c.size), 0))
             ).one()

@@ -62,7 +62,7 @@ class Setup:
             lambda _: self.shadow, ImageLimits(), ALPHA, max_batch=1, draw=lambda: draw
         )
         live = SimpleNamespace(name="m", version=1, labels=LIVE.classes, card=self.model.card)
-        self.job = cast("Job", SimpleNamespace(served=SimpleNamespace(model=live), source=b""))
+        self.job = cast("Job", SimpleNamespace(served=SimpleNamespace(model=live), original=b""))
 
     def loaded(self, model: HeldModel, share: float = 1.0) -> Shadow:
         return Shadow(cast("Model", model), share, ShadowCounts(self.metrics, "m", 2))
