@@ -44,15 +44,39 @@ def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.Optimi
                 "orthogonal": True,
             }
         )
-    groups.append({"params": rest, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay})
+    if recipe.optimizer == "adamw":
+        groups += _by_depth(rest, classifier, recipe)
+    else:
+        rate, decay = recipe.learning_rate, recipe.weight_decay
+        groups.append({"params": rest, "lr": rate, "weight_decay": decay})
     if own:
         rate = recipe.learning_rate * recipe.scale_learning_rate
         groups.append({"params": own, "lr": rate, "weight_decay": recipe.scale_weight_decay})
     for group in groups:
         group["initial_lr"] = group["lr"]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups)
     if recipe.optimizer == "muon":
         return Muon(groups, momentum=recipe.momentum)
     return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+
+
+def _by_depth(
+    weights: list[nn.Parameter], classifier: Classifier, recipe: Recipe
+) -> list[dict[str, Any]]:
+    """The body at a lower rate than the head; its biases and normalisation are not decayed."""
+    body = {id(weight) for weight in classifier.backbone.parameters()}
+    rate = recipe.learning_rate * recipe.body_learning_rate
+    parts = (
+        ([p for p in weights if id(p) in body and p.ndim > 1], rate, recipe.weight_decay),
+        ([p for p in weights if id(p) in body and p.ndim <= 1], rate, 0.0),
+        ([p for p in weights if id(p) not in body], recipe.learning_rate, recipe.weight_decay),
+    )
+    return [
+        {"params": part, "lr": part_rate, "weight_decay": decay}
+        for part, part_rate, decay in parts
+        if part
+    ]
 
 
 class Muon(torch.optim.Optimizer):

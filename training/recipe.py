@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +19,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Literal["paper", "fast"] = Field(
+    recipe: Literal["paper", "fast", "frozen", "finetune"] = Field(
         "paper", description="How to train; each recipe has defaults of its own for what follows."
     )
     network: str = Field(
@@ -46,23 +47,39 @@ class Recipe(BaseModel):
     )
     scale_weight_decay: float = Field(0.0, ge=0, description="On isomax2's scales and tilts.")
     entropic_scale: float = Field(10.0, gt=0, description="E_s of isomax and isomax+.")
-    prototype_start: Literal["zeros", "normal"] = Field(
+    prototype_start: Literal["zeros", "normal", "class-means"] = Field(
         "zeros",
-        description="Of the prototypes of isomax and isomax2: zeros as in their papers, or normal "
-        "with standard deviation 1, as those of isomax+ always.",
+        description="Of the prototypes of isomax and isomax2: zeros as in their papers, normal "
+        "with standard deviation 1, as those of isomax+ always, or the mean features of their "
+        "classes (frozen).",
     )
-    optimizer: Literal["sgd", "muon"] = Field(
+    optimizer: Literal["sgd", "muon", "adamw"] = Field(
         "sgd",
         description="sgd: with Nesterov momentum; muon: that, but convolutions take steps of "
-        "orthogonalised momentum.",
+        "orthogonalised momentum; adamw: for networks that were trained before.",
+    )
+    body_learning_rate: float = Field(
+        1.0, gt=0, description="Of adamw's network below the head, as a share of the learning rate."
+    )
+    freeze: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the network's layers, from the input on, that keep their weights.",
     )
     filter_learning_rate: float = Field(
         0.12, gt=0, description="Of muon's convolutions, at its peak."
     )
-    augmentation: Literal["crop", "translate"] = Field(
+    augmentation: Literal["crop", "translate", "photo"] = Field(
         "crop",
         description="crop: padded random crop and random mirroring, as in the papers; translate: "
-        "small shifts with reflected borders, mirrored in every second epoch.",
+        "small shifts with reflected borders, mirrored in every second epoch; photo: crops out of "
+        "larger photographs, mirroring, TrivialAugment and random erasing.",
+    )
+    mixing: float = Field(
+        0.0,
+        ge=0,
+        description="Alpha of MixUp and CutMix, which mix each batch and its labels; 0: neither.",
     )
     cutout: int = Field(
         0, ge=0, description="Side of the square cut out of each training image; 0: none."
@@ -94,10 +111,17 @@ class Recipe(BaseModel):
         ge=0,
         description="Steps of ACET's attack on noise beside each batch; 40 in its paper, 0: none.",
     )
-    schedule: Literal["step", "one-cycle"] = Field(
+    schedule: Literal["step", "one-cycle", "cosine"] = Field(
         "step",
         description="step: x 0.1 after 1/2, 2/3 and 5/6 of the epochs, as in the papers; "
-        "one-cycle: linear warm-up over a fifth, then linear decay to zero, for few epochs.",
+        "one-cycle: linear warm-up over a fifth, then linear decay to zero, for few epochs; "
+        "cosine: linear warm-up over a twentieth, then half a cosine to zero.",
+    )
+    views: int = Field(
+        1,
+        ge=1,
+        description="In which frozen sees each image: as it is served, and so many less one at "
+        "random.",
     )
     flip: bool = Field(True, description="Mirror half of the images; off for digits and text.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
@@ -154,4 +178,9 @@ class Recipe(BaseModel):
             if progress < warm_up:
                 return max(progress / warm_up, 0.02)
             return (1 - progress) / (1 - warm_up)
+        if self.schedule == "cosine":
+            warm_up = 0.05
+            if progress < warm_up:
+                return max(progress / warm_up, 0.02)
+            return (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2
         return 0.1 ** sum(progress >= milestone for milestone in (1 / 2, 2 / 3, 5 / 6))

@@ -39,9 +39,11 @@ from isoserve.training.batches import (
 )
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
 from isoserve.training.data import LabelledImages, split
+from isoserve.training.freezing import freeze, keep_frozen
 from isoserve.training.hold_out import evenly_spread
 from isoserve.training.objective import Objective
 from isoserve.training.optimizers import make_optimizer
+from isoserve.training.photo_views import held_larger
 from isoserve.training.progress import Progress
 from isoserve.training.recipe import Recipe
 from isoserve.training.running_means import RunningMeans
@@ -60,9 +62,7 @@ def fit(
         InputError: the checkpoint there was made by another recipe or from other images, or the
             images are too few.
     """
-    checkpoint = _start(recipe, source, images)
-    if (output / FILE_NAME).exists():
-        checkpoint = _matching(Checkpoint.load(output), checkpoint)
+    checkpoint = start_run(recipe, source, images, output)
     if recipe.batch_size % fabric.world_size:
         raise InputError(
             f"batch size {recipe.batch_size} does not divide over {fabric.world_size} processes"
@@ -73,6 +73,7 @@ def fit(
     if recipe.optimizer == "muon" and isinstance(classifier.backbone, WhitenedResNet):
         classifier.backbone.whiten(_sample(training, checkpoint))
     classifier = classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    freeze(classifier.backbone, recipe.freeze)
     optimizer = make_optimizer(classifier, recipe)
     if checkpoint.epoch:
         classifier.load_state_dict(checkpoint.weights)
@@ -97,6 +98,8 @@ def fit(
         TrainingViews(recipe, len(training), checkpoint),
         Objective(fabric, recipe, classifier.head, checkpoint),
     )
+    if recipe.augmentation == "photo":
+        training = replace(training, pixels=held_larger(training, checkpoint.input_spec()))
     resident = ResidentImages(fabric, training)
     with Progress(recipe, len(training), enabled=fabric.is_global_zero) as progress:
         progress.resume(checkpoint.epoch)
@@ -153,6 +156,7 @@ class _Epoch:
         recipe, fabric = self.recipe, self.fabric
         torch.manual_seed(mixed_seed(recipe.seed, epoch, fabric.global_rank))  # dropout
         self.model.train()
+        keep_frozen(self.classifier.backbone)
         running, began = RunningMeans(fabric), time.perf_counter()
         batches = list(epoch_batches(len(images), recipe, epoch))
         for step, indices in enumerate(batches):
@@ -163,16 +167,17 @@ class _Epoch:
             pixels = self.views.pixels(pixels, indices, epoch, generator)
             inputs = self.views.inputs(pixels, generator)[mine]
             pixels, targets = pixels[mine], targets[mine]
+            inputs, wanted = self.views.mixed(inputs, targets, generator)
             if recipe.acet_steps:
                 generator.manual_seed(mixed_seed(recipe.seed, epoch, step, 1 + fabric.global_rank))
                 noise = self._confident_noise(pixels, generator)
                 both = torch.cat([inputs, noise])
                 logits, on_noise = split_logits(self.model(both), len(targets))
                 penalty = largest_log_probability(on_noise.cold_logits).mean()
-                loss = self.objective.loss(logits, targets, pixels) + penalty
+                loss = self.objective.loss(logits, wanted, pixels) + penalty
             else:
                 logits = self.model(inputs)
-                loss = self.objective.loss(logits, targets, pixels)
+                loss = self.objective.loss(logits, wanted, pixels)
             fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -226,6 +231,16 @@ def _average(
         average.module.load_state_dict(checkpoint.averaged)
         average.n_averaged.fill_(1)  # or the next update would begin anew
     return average
+
+
+def start_run(recipe: Recipe, source: str, images: LabelledImages, output: Path) -> Checkpoint:
+    """The checkpoint in ``output``, or one before the first epoch.
+
+    Raises:
+        InputError: the checkpoint there was made by another recipe or from other images.
+    """
+    start = _start(recipe, source, images)
+    return _matching(Checkpoint.load(output), start) if (output / FILE_NAME).exists() else start
 
 
 def _start(recipe: Recipe, source: str, images: LabelledImages) -> Checkpoint:

@@ -15,6 +15,7 @@ from isoserve.training.augment import (
 )
 from isoserve.training.batches import normalise
 from isoserve.training.checkpoint import Checkpoint
+from isoserve.training.photo_views import PhotoViews, mix
 from isoserve.training.pixmix import fractals, pixmix
 from isoserve.training.recipe import Recipe
 
@@ -27,6 +28,11 @@ class TrainingViews:
     def __init__(self, recipe: Recipe, count: int, start: Checkpoint) -> None:
         self.recipe, self.count, self.start = recipe, count, start
         self.fractals: Tensor | None = None
+        self.photos: PhotoViews | None = None
+        if recipe.augmentation == "photo":
+            spec = start.input_spec()
+            size = (spec.height, spec.width)
+            self.photos = PhotoViews(size, strength="strong", flip=recipe.flip)
 
     def pixels(
         self, images: Tensor, indices: NDArray[np.int64], epoch: int, generator: torch.Generator
@@ -38,7 +44,9 @@ class TrainingViews:
             generator: on the CPU.
         """
         recipe = self.recipe
-        if recipe.augmentation == "translate":
+        if self.photos is not None:
+            images = self.photos.batch(images, generator)
+        elif recipe.augmentation == "translate":
             mirrored = None
             if recipe.flip:
                 mirrored = mirrored_in(epoch, indices, self.count, recipe.seed)
@@ -57,6 +65,26 @@ class TrainingViews:
         if self.recipe.cutout:
             inputs = cut_out(inputs, self.recipe.cutout, generator)
         return inputs.contiguous(memory_format=torch.channels_last)
+
+    def mixed(
+        self, inputs: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Each image with another of the batch, by MixUp or CutMix, and their labels likewise.
+
+        Args:
+            inputs: float [B, 3, H, W].
+            targets: int64 [B].
+
+        Returns:
+            Inputs of the same shape, and the labels as shares [B, C]; both as they came where the
+            recipe mixes nothing.
+        """
+        if not self.recipe.mixing:
+            return inputs, targets
+        mixed: tuple[Tensor, Tensor] = mix(
+            inputs, targets, len(self.start.classes), self.recipe.mixing, generator
+        )
+        return mixed
 
     def _pictures(self, images: Tensor) -> Tensor:
         if self.fractals is None:

@@ -30,8 +30,14 @@ def recipe_options(command: Command) -> Command:
     )(command)
 
 
-def read_recipe(given: dict[str, Any], output: Path, *, resume: bool) -> Recipe:
+def read_recipe(given: dict[str, Any], source: str, accelerator: str, run: Path | None) -> Recipe:
     """The recipe, its defaults filled in; of a run to resume, those of that run.
+
+    Args:
+        given: settings by the recipe's field, None where the user gave none.
+        source: the images.
+        accelerator: as the user gave it.
+        run: folder of the run to resume.
 
     Raises:
         InputError: names the first option that does not fit, its value and what would.
@@ -40,10 +46,18 @@ def read_recipe(given: dict[str, Any], output: Path, *, resume: bool) -> Recipe:
     if named not in (None, AUTO, *WAYS):
         raise InputError(f"--recipe is {named!r}; it must be one of {', '.join((AUTO, *WAYS))}")
     stated = {key: value for key, value in given.items() if value is not None and key != "recipe"}
-    if resume and named in (None, AUTO) and (output / FILE_NAME).exists():
-        return build(Recipe, Checkpoint.load(output).recipe | stated)
+    if run is not None and named in (None, AUTO) and (run / FILE_NAME).exists():
+        return build(Recipe, Checkpoint.load(run).recipe | stated)
     if named in (None, AUTO):
-        choice = choose()
+        choice = choose(source, stated, accelerator)
         click.echo(f"recipe {choice.recipe}: {choice.reason}")
-        return build(Recipe, {**WAYS[choice.recipe].defaults, **choice.settings, **stated})
+        return build(
+            Recipe,
+            {
+                "recipe": choice.recipe,
+                **WAYS[choice.recipe].defaults,
+                **choice.settings,
+                **stated,
+            },
+        )
     return build(Recipe, {"recipe": named, **WAYS[named].defaults, **stated})

@@ -107,7 +107,7 @@ def train(
         raise InputError(f"{output} holds a run: add --resume to go on, or choose another --output")
     if name is not None:
         check_model_name(name, "--name")
-    recipe = read_recipe(given, output, resume=resume)
+    recipe = read_recipe(given, source, accelerator, output if resume else None)
     fabric = make_fabric(recipe, accelerator, devices, nodes)
     data = DataSource(source, str(labels or ""), str(calibration or ""))
     images = data.load("train", _input_spec(recipe), data_root)
@@ -273,11 +273,6 @@ def _input_spec(recipe: Recipe) -> InputSpec:
         backbone = build_backbone(recipe.network)
     except ValueError as error:
         raise InputError(f"--network: {error}") from error
-    if recipe.weights != "none":
-        try:
-            backbone = build_backbone(recipe.network, recipe.weights)
-        except ValueError as error:
-            raise InputError(f"--weights is {recipe.weights}: {error}") from error
     side = recipe.image_size or backbone.input_size
     if side != backbone.input_size:
         try:
@@ -288,6 +283,11 @@ def _input_spec(recipe: Recipe) -> InputSpec:
                 f"--image-size is {side}: {recipe.network}, made for {backbone.input_size}, does "
                 f"not take it ({error})"
             ) from error
+    if recipe.weights != "none":
+        try:
+            build_backbone(recipe.network, recipe.weights)
+        except ValueError as error:
+            raise InputError(f"--weights is {recipe.weights}: {error}") from error
     expected = recipe.preprocessing()
     return InputSpec(height=side, width=side, crop=expected.crop if expected else 1.0)
 

@@ -15,10 +15,17 @@ from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.data import LabelledImages
 from isoserve.training.recipe import Recipe
 from isoserve.training.recipes.fast import FAST
+from isoserve.training.recipes.finetune import FINETUNE
+from isoserve.training.recipes.frozen import FROZEN
 from isoserve.training.recipes.paper import PAPER
 from isoserve.training.recipes.way import Way
 
-WAYS: dict[str, Way] = {"paper": PAPER, "fast": FAST}
+WAYS: dict[str, Way] = {
+    "frozen": FROZEN,
+    "finetune": FINETUNE,
+    "fast": FAST,
+    "paper": PAPER,
+}
 
 
 def fit(

@@ -7,18 +7,9 @@ docs/results/README.md.
 
 from __future__ import annotations
 
-import torch
-
+from isoserve.training.recipes.precision import native_precision
 from isoserve.training.recipes.way import Way
 from isoserve.training.trainer import fit
-
-
-def _precision() -> str:
-    """bfloat16 where this machine multiplies it natively; elsewhere it would only be slower."""
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
-
 
 FAST = Way(
     fit,
@@ -32,6 +23,6 @@ FAST = Way(
         "schedule": "one-cycle",
         "augmentation": "translate",
         "averaging": 0.99,
-        "precision": _precision(),
+        "precision": native_precision(),
     },
 )
