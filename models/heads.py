@@ -44,15 +44,24 @@ class Head(nn.Module):
     def logits(self, features: Tensor) -> Logits:
         raise NotImplementedError
 
-    def loss(self, logits: Logits, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean -log softmax(cold logits)[target], in nats; targets int64 [N].
+    def loss(
+        self,
+        logits: Logits,
+        targets: Tensor,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Mean -log softmax(cold logits)[target], in nats; targets int64 [N], or shares [N, C].
 
-        ``label_smoothing`` in [0, 1) is the share of a target that is spread over all classes.
+        ``label_smoothing`` in [0, 1) is the share of a target that is spread over all classes;
+        ``class_weights`` [C] makes the mean a weighted one.
 
         The fused form: finite at any gap between logits, where -log(softmax(z)) is infinite from
         a gap of 104 and its gradient NaN from 88.7.
         """
-        return F.cross_entropy(logits.cold_logits, targets, label_smoothing=label_smoothing)
+        return F.cross_entropy(
+            logits.cold_logits, targets, class_weights, label_smoothing=label_smoothing
+        )
 
 
 class SoftMaxHead(Head):

@@ -20,14 +20,22 @@ TEMPERATURE = 4.0
 
 
 class Objective:
-    """A recipe's loss.
+    """A recipe's loss; ``weights`` [C] are the classes', None where they weigh the same.
 
     Raises:
         InputError: the recipe's teacher is not a run, or of other classes or another image size.
     """
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, head: Head, start: Checkpoint) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        head: Head,
+        start: Checkpoint,
+        weights: Tensor | None = None,
+    ) -> None:
         self.fabric, self.recipe, self.head = fabric, recipe, head
+        self.weights = None if weights is None else weights.to(fabric.device)
         self.teacher: Checkpoint | None = None
         self.network: nn.Module | None = None
         if recipe.teacher is not None:
@@ -39,12 +47,12 @@ class Objective:
 
         Args:
             logits: of the images as the network saw them.
-            targets: int64 [B].
+            targets: int64 [B], or shares [B, C] of mixed images.
             pixels: the images before they were normalised, [B, 3, H, W] in [0, 255].
         """
         if self.recipe.normalise_distances:
             logits = _normalised(logits)
-        loss = self.head.loss(logits, targets, self.recipe.label_smoothing)
+        loss = self.head.loss(logits, targets, self.recipe.label_smoothing, self.weights)
         if self.network is None or self.teacher is None:
             return loss
         with torch.no_grad(), self.fabric.autocast():

@@ -18,7 +18,7 @@ class Progress:
         self.recipe, self.images, self.enabled = recipe, images, enabled
         self.console = Console()
         self.began = time.monotonic()
-        self.epochs_done = 0
+        self.first_epoch = 0
         self.bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -37,6 +37,7 @@ class Progress:
         self.bar.stop()
 
     def resume(self, epochs: int) -> None:
+        self.first_epoch = epochs
         self.bar.update(self.task, completed=epochs * self.images)
 
     def advance(self, images: int) -> None:
@@ -45,8 +46,7 @@ class Progress:
     def end_epoch(self, epoch: int, row: dict[str, float]) -> None:
         if not self.enabled:
             return
-        self.epochs_done += 1
-        pace = (time.monotonic() - self.began) / self.epochs_done
+        pace = (time.monotonic() - self.began) / (epoch + 1 - self.first_epoch)
         left = round(pace * (self.recipe.epochs - epoch - 1))
         self.console.print(
             f"epoch {epoch + 1}/{self.recipe.epochs}"

@@ -87,6 +87,10 @@ class Recipe(BaseModel):
     pixmix: float = Field(
         0.0, ge=0, le=1, description="Share of each batch that is mixed with pictures of fractals."
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        description="balanced: each class weighs as much in the loss, however many images it has.",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Share of the target spread over all classes."
     )

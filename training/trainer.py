@@ -38,9 +38,11 @@ from isoserve.training.batches import (
     normalise,
 )
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
+from isoserve.training.class_weights import class_weights
 from isoserve.training.data import LabelledImages, split
 from isoserve.training.freezing import freeze, keep_frozen
 from isoserve.training.hold_out import evenly_spread
+from isoserve.training.metrics_file import write_metrics
 from isoserve.training.objective import Objective
 from isoserve.training.optimizers import make_optimizer
 from isoserve.training.photo_views import held_larger
@@ -87,6 +89,7 @@ def fit(
     precision = fabric.strategy.precision
     if checkpoint.loss_scale:
         precision.load_state_dict(checkpoint.loss_scale)
+    weights = class_weights(recipe.class_weights, training.labels, len(images.classes))
     epoch_of = _Epoch(
         fabric,
         recipe,
@@ -96,7 +99,7 @@ def fit(
         checkpoint,
         average,
         TrainingViews(recipe, len(training), checkpoint),
-        Objective(fabric, recipe, classifier.head, checkpoint),
+        Objective(fabric, recipe, classifier.head, checkpoint, weights),
     )
     if recipe.augmentation == "photo":
         training = replace(training, pixels=held_larger(training, checkpoint.input_spec()))
@@ -116,6 +119,7 @@ def fit(
             )
             if fabric.is_global_zero:
                 checkpoint.save(output)
+                write_metrics(checkpoint.history, output)
             progress.end_epoch(epoch, row)
             fabric.barrier()
     return checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from isoserve.cli import cli
 from isoserve.models.backbones import build_backbone
 from isoserve.models.card import InputSpec
 from isoserve.training.checkpoint import Checkpoint
+from isoserve.training.class_weights import class_weights
 from isoserve.training.data import load_images
 from isoserve.training.freezing import freeze, keep_frozen
 from isoserve.training.onnx_graph import read_model
@@ -77,6 +79,10 @@ def test_frozen_computes_its_features_once(
     again = train(colours, wanted, tmp_path)
     assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
     assert train(colours, wanted, tmp_path).history == again.history
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["loss"]) == pytest.approx(again.history[1]["loss"], rel=1e-5)
 
 
 def test_frozen_starts_at_class_means(colours: Path, weights: Path, tmp_path: Path) -> None:
@@ -255,3 +261,30 @@ def isoserve_output() -> Callable[..., str]:
         return result.output
 
     return run
+
+
+def test_balanced_classes_weigh_the_same() -> None:
+    labels = np.array([0] * 6 + [1] * 3 + [2] * 1)
+    weights = class_weights("balanced", labels, 3)
+    assert weights is not None
+    shares = np.bincount(labels) * weights.numpy()
+    assert shares == pytest.approx([10 / 3] * 3)
+    assert class_weights("none", labels, 3) is None
+
+
+def test_class_weights_reach_the_training_of_head_and_network(
+    colours: Path, weights: Path, tmp_path: Path
+) -> None:
+    few = tmp_path / "few"
+    for name, count in (("blue", 60), ("red", 12)):
+        (few / "train" / name).mkdir(parents=True)
+        for file in sorted((colours / "train" / name).iterdir())[:count]:
+            (few / "train" / name / file.name).write_bytes(file.read_bytes())
+    for kind in ("frozen", "finetune"):
+        losses = []
+        for balance in ("none", "balanced"):
+            wanted = recipe(kind, weights=str(weights), epochs=1, views=1, class_weights=balance,
+                            held_out=0.1, alpha=0.2, batch_size=8)  # fmt: skip
+            done = train(few, wanted, tmp_path / kind / balance)
+            losses.append(done.history[0]["loss"])
+        assert losses[0] != losses[1]

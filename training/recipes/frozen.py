@@ -24,6 +24,7 @@ from isoserve.models.classifier import Classifier
 from isoserve.models.heads import Head, IsoMax2Head, IsoMaxHead
 from isoserve.training.batches import epoch_batches, mixed_seed
 from isoserve.training.checkpoint import Checkpoint
+from isoserve.training.class_weights import class_weights
 from isoserve.training.data import LabelledImages, split
 from isoserve.training.features import (
     BATCH,
@@ -33,6 +34,7 @@ from isoserve.training.features import (
     extractor,
     network_digest,
 )
+from isoserve.training.metrics_file import write_metrics
 from isoserve.training.photo_views import PhotoViews, held_larger
 from isoserve.training.progress import Progress
 from isoserve.training.recipe import Recipe
@@ -70,6 +72,9 @@ def _train(
     targets = torch.from_numpy(training.labels).to(device)
     if recipe.prototype_start == "class-means":
         start_at_means(head, torch.from_numpy(views[0].astype(np.float32)), training.labels)
+    weights = class_weights(recipe.class_weights, training.labels, len(images.classes))
+    if weights is not None:
+        weights = weights.to(device)
     optimizer = _optimizer(head, recipe)
     history = []
     with Progress(recipe, len(training), enabled=True) as progress:
@@ -85,7 +90,7 @@ def _train(
                 )
                 batch = _stacked(views, chosen, indices).to(device)
                 logits = head(batch)
-                loss = head.loss(logits, targets[indices], recipe.label_smoothing)
+                loss = head.loss(logits, targets[indices], recipe.label_smoothing, weights)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -99,8 +104,9 @@ def _train(
             history.append(row)
             if epoch % _LINE_EVERY == _LINE_EVERY - 1 or epoch == recipe.epochs - 1:
                 progress.end_epoch(epoch, row)
-    weights = {name: value.cpu() for name, value in classifier.state_dict().items()}
-    replace(start, history=history, weights=weights).save(output)
+    trained = {name: value.cpu() for name, value in classifier.state_dict().items()}
+    replace(start, history=history, weights=trained).save(output)
+    write_metrics(history, output)
 
 
 class _Features:
