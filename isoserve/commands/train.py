@@ -31,6 +31,7 @@ from isoserve.training.fabric import make_fabric
 from isoserve.training.onnx_graph import read_model
 from isoserve.training.onnx_model import calibrate as calibration
 from isoserve.training.onnx_model import export as exporting
+from isoserve.training.onnx_model.half_weights import with_half_weights
 from isoserve.training.out_distributions import load_out_distributions
 from isoserve.training.recipe import Recipe
 from isoserve.training.recipes import fit
@@ -141,11 +142,13 @@ def train(
 @_name
 @_licence
 @_note
+@click.option("--half", is_flag=True, help="Keep the weights in 16 bits: half the file.")
 def export(
     run: Path,
     output: Path | None,
     source: str | None,
     data_root: Path,
+    half: bool,
     name: str | None,
     licence: str,
     note: str,
@@ -170,7 +173,7 @@ def export(
             f"{images.name} is not what {run} was trained on (digest {images.digest()[:12]}, "
             f"then {checkpoint.data_digest[:12]}): its held-out images could have been trained on"
         )
-    _export(checkpoint, images, target, name=name, licence=licence, note=note)
+    _export(checkpoint, images, target, name=name, licence=licence, note=note, half=half)
 
 
 @click.command()
@@ -300,6 +303,7 @@ def _export(
     name: str | None,
     licence: str,
     note: str,
+    half: bool = False,
 ) -> None:
     _, held_out = split(images, checkpoint.parsed_recipe())
     of_data = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.data_name)[:64].strip("-._")
@@ -310,6 +314,8 @@ def _export(
         licence=printable(licence),
         note=printable(note),
     )
+    if half:
+        model = with_half_weights(model, held_out)
     exporting.save(model, path)
     _, card = read_model(path)
     report(card, path)

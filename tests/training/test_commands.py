@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
@@ -12,7 +13,7 @@ from click.testing import CliRunner, Result
 from isoserve.cli import cli
 from isoserve.models.errors import InputError
 from isoserve.training.checkpoint import Checkpoint
-from isoserve.training.onnx_graph import read_model
+from isoserve.training.onnx_graph import read_model, run_graph
 from isoserve.training.recipe import Recipe
 
 
@@ -54,6 +55,21 @@ def test_export_evaluate_and_calibrate(run: Path, colours: Path, tmp_path: Path)
     assert result.exit_code == 0, result.output
     _, card = read_model(exported)
     assert (card.calibration.alpha, card.calibration.n, card.evaluation) == (0.2, 90, [])
+
+
+def test_half_weights_are_half_the_file_and_the_same_verdicts(run: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half.onnx"
+    result = _isoserve("export", run, "--output", half, "--half")
+    assert result.exit_code == 0, result.output
+    whole, _ = read_model(run / "model.onnx")
+    short, card = read_model(half)
+    assert half.stat().st_size < 0.7 * (run / "model.onnx").stat().st_size
+    told = card.recipe["against_float32"]
+    assert (told["n"], told["same_class"]) == (63, 1.0)
+    assert told["largest_difference"]["probabilities"] < 0.02
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    for name, bar in (("probabilities", 0.02), ("distances", 0.05)):
+        assert np.abs(run_graph(short, pixels)[name] - run_graph(whole, pixels)[name]).max() < bar
 
 
 def test_a_card_on_a_foreign_graph_is_no_model(run: Path, colours: Path, tmp_path: Path) -> None:
