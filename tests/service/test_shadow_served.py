@@ -198,7 +198,7 @@ def test_a_shadow_that_stands_still_holds_up_no_answer_and_loses_none(
             assert go.wait(60)
             return run(slot, pixels)
 
-        def pluralize() -> dict[str, Any]:
+        def comparison() -> dict[str, Any]:
             versions = client.get("/v1/models/m").json()["versions"]
             return cast("dict[str, Any]", versions[0]["comparison"])
 
@@ -212,18 +212,18 @@ def test_a_shadow_that_stands_still_holds_up_no_answer_and_loses_none(
                 assert answer["version"] == 1
                 assert [each["prediction"]["label"] for each in answer["results"]] == labels
             assert not go.is_set()
-            assert pluralize()["images"] == 0
+            assert comparison()["images"] == 0
             dropped = {"full": len(images) - more, "input": 0, "gone": 0}
-            assert pluralize()["dropped"] == dropped
+            assert comparison()["dropped"] == dropped
             lost = 'isoserve_shadow_dropped_total{model="m",reason="full",shadow_version="2"}'
             assert f"{lost} {dropped['full']}.0" in client.get("/metrics").text
         finally:
             go.set()
         deadline = time.monotonic() + 30
-        while pluralize()["images"] < asked - dropped["full"] and time.monotonic() < deadline:
+        while comparison()["images"] < asked - dropped["full"] and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert pluralize()["images"] == asked - dropped["full"] == 1 + WAITING_IMAGES
-        assert pluralize()["dropped"] == dropped
+        assert comparison()["images"] == asked - dropped["full"] == 1 + WAITING_IMAGES
+        assert comparison()["dropped"] == dropped
 
 
 def test_a_named_shadow_that_is_not_there_is_told_of_once_until_it_has_appeared(

@@ -28,7 +28,7 @@ def processes(server: RunningServer) -> list[int]:
     return [int(found[2]) for line in server.log if (found := STARTED.search(line))]
 
 
-def pluralize(server: RunningServer) -> float:
+def images_counted(server: RunningServer) -> float:
     found = re.search(
         r'isoserve_images_total\{model="m",verdict="in_distribution",version="1"\} (\S+)',
         server.get("/metrics").text,
@@ -86,7 +86,7 @@ def test_a_killed_worker_returns_and_only_what_it_was_answering_is_lost(
     first, second = processes(pair)[:2]
     with Load(pair) as load:
         pair.wait_until(lambda: len(load.answered) >= 40)
-        before = pluralize(pair)
+        before = images_counted(pair)
         os.kill(first, signal.SIGKILL)
         pair.wait_until(lambda: len(processes(pair)) == 3)
         at_return = len(load.answered)
@@ -94,15 +94,15 @@ def test_a_killed_worker_returns_and_only_what_it_was_answering_is_lost(
     assert set(load.answered) == {200}
     assert load.lost <= CLIENTS
     assert before > 0
-    assert pluralize(pair) >= len(load.answered)  # the dead one's counts are not forgotten
+    assert images_counted(pair) >= len(load.answered)  # the dead one's counts are not forgotten
     assert Path(f"/proc/{second}").exists()
 
 
 def test_the_numbers_of_all_workers_are_added_up(pair: RunningServer) -> None:
-    before = pluralize(pair)
+    before = images_counted(pair)
     for _ in range(20):
         assert pair.post("/v1/predict", content=RED).status_code == 200
-    assert pluralize(pair) == before + 20
+    assert images_counted(pair) == before + 20
     text = pair.get("/metrics").text
     (info,) = re.findall(r"isoserve_model_info\{.*", text)
     assert info.endswith(" 1.0")

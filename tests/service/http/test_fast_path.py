@@ -180,7 +180,7 @@ def test_a_connection_is_closed_where_the_client_asks(server: RunningServer, mak
         assert opened.recv(1) == b""
 
 
-def pluralize(server: RunningServer, status: int) -> float:
+def answered(server: RunningServer, status: int) -> float:
     name = f'isoserve_request_duration_seconds_count{{route="/v1/predict",status="{status}"}}'
     for line in server.get("/metrics").text.splitlines():
         if line.startswith(name):
@@ -202,9 +202,9 @@ def test_a_client_that_left_is_counted_as_gone_once(
         with connection(slow) as leaving:
             leaving.sendall(plain(RED)[:-1])
         assert answers(served, 1)[0][0] == 200
-    slow.wait_until(lambda: pluralize(slow, 499) == 4)
+    slow.wait_until(lambda: answered(slow, 499) == 4)
     slow.wait_until(lambda: "isoserve_queue_depth 0.0" in slow.get("/metrics").text)
-    assert (pluralize(slow, 200), pluralize(slow, 499)) == (1, 4)
+    assert (answered(slow, 200), answered(slow, 499)) == (1, 4)
 
 
 def test_a_client_that_takes_no_answers_is_not_read_from_for_ever(server: RunningServer) -> None:

@@ -21,7 +21,7 @@ WAITING = 512
 """What the queue holds, by service/review/keeper.py."""
 
 
-def pluralize(server: RunningServer) -> dict[str, int]:
+def outcomes(server: RunningServer) -> dict[str, int]:
     """Images by what became of them."""
     text = server.get("/metrics").text
     found = re.findall(
@@ -54,11 +54,11 @@ def test_a_killed_database_costs_no_answer_and_heals(
     headers = {"X-Review-Token": TOKEN}
 
     send_rejected(server, 100, seed=0)
-    server.wait_until(lambda: pluralize(server)["kept"] == 100)
+    server.wait_until(lambda: outcomes(server)["kept"] == 100)
 
     postgresql.kill()
     send_rejected(server, 1000, seed=1)
-    server.wait_until(lambda: pluralize(server)["lost"] >= 1000 - WAITING)
+    server.wait_until(lambda: outcomes(server)["lost"] >= 1000 - WAITING)
     assert server.get("/v1/review/images", headers=headers).status_code == 503
     assert server.get("/healthz/ready").status_code == 200
     server.wait_until(lambda: "the review queue is full" in "".join(server.log))
@@ -67,10 +67,10 @@ def test_a_killed_database_costs_no_answer_and_heals(
     assert log.count("the review queue is full") == 1
 
     postgresql.start()
-    server.wait_until(lambda: sum(pluralize(server).values()) == 1100, seconds=90)
+    server.wait_until(lambda: sum(outcomes(server).values()) == 1100, seconds=90)
     send_rejected(server, 100, seed=2)
-    server.wait_until(lambda: sum(pluralize(server).values()) == 1200)
-    outcome = pluralize(server)
+    server.wait_until(lambda: sum(outcomes(server).values()) == 1200)
+    outcome = outcomes(server)
     assert outcome["lost"] == 1000 - WAITING
     server.wait_until(lambda: f"; not kept: {outcome['lost']} images" in "".join(server.log))
     listed = server.get("/v1/review/images", headers=headers)
