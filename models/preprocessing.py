@@ -128,7 +128,7 @@ def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(body), formats=(header.format,)) as image:
         if header.format in _TURNED_FORMATS:
             orientation = _orientation(image) if header.format == "AVIF" else UPRIGHT
-            if sorted(image.size) > sorted(size):
+            if image.width * image.height > size[0] * size[1]:
                 raise ImageFileError(f"the {header.format}'s headers disagree on its size")
             size = image.size
         elif image.size != size:

@@ -120,6 +120,7 @@ def _tiff(body: bytes) -> Header:
 
 
 def _avif(body: bytes) -> Header:
+    isobmff.check_av1_sizes(body)
     return Header("AVIF", *isobmff.read_size(body), len(body))
 
 

@@ -101,6 +101,30 @@ def test_without_the_extra_a_heic_photograph_is_named(monkeypatch: pytest.Monkey
             read_header(body)
 
 
+@pytest.mark.parametrize("options", [{}, {"speed": 10}, {"subsampling": "4:0:0"}])
+@pytest.mark.parametrize("size", [(1, 1), (64, 48), (300, 1000)])
+def test_an_avifs_picture_is_as_large_as_its_boxes_say(
+    size: tuple[int, int], options: dict[str, Any]
+) -> None:
+    image = Image.new("RGBA", size, (9, 200, 30, 90))
+    body = encode("AVIF", image, **options)
+    assert read_header(body)[1:3] == size
+    animated = encode("AVIF", image, save_all=True, append_images=[image.rotate(180)])
+    assert read_header(animated)[1:3] == size
+
+
+def test_an_avif_that_claims_to_be_small_is_refused_by_its_header() -> None:
+    body = bytearray(encode("AVIF", Image.new("RGB", (3000, 2000), "red"), speed=10))
+    at = 0
+    while (at := body.find(b"ispe", at + 1)) > 0:
+        body[at + 8 : at + 16] = struct.pack(">II", 100, 100)
+    with pytest.raises(ImageFileError, match="disagree on its size"):
+        read_header(bytes(body))
+    without = bytes(body).replace(b"iloc", b"free")
+    with pytest.raises(ImageFileError, match="no picture"):
+        read_header(without)
+
+
 def test_a_generic_container_is_an_avif_where_its_other_brands_say_so() -> None:
     assert format_of(b"\0\0\0\x1cftypmif1\0\0\0\0avifmiaf" + bytes(20)) == "AVIF"
     assert format_of(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic") == "HEIF"
