@@ -19,7 +19,7 @@ from PIL import AvifImagePlugin, Image, ImageFile
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import ImageFileError, TruncatedImageError
 from isoserve.models.high_depth import gray_of_16_bits, load_colour
-from isoserve.models.image_files import gif, heif, jpeg, webp
+from isoserve.models.image_files import gif, heif, jpeg, libtiff_messages, webp
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 from isoserve.models.image_files.header import read_header
 from isoserve.models.image_files.png import read_png
@@ -62,6 +62,7 @@ _DECODER_ERRORS = (
 _Size = tuple[int, int]
 
 heif.register()
+libtiff_messages.silence()
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # how many images at once is the server's to say
 # What Pillow has to say of a TIFF is in the refusal; a log is not for strangers' files to write.
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)

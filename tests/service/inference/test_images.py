@@ -292,6 +292,22 @@ def test_bombs_in_the_header_are_refused_by_the_header() -> None:
             check_header(body + bytes(20), LIMITS)
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+def test_a_damaged_tiff_is_refused_and_writes_nothing(
+    compression: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = encode("TIFF", noise(200, 150), compression=compression)
+    generator = np.random.default_rng(0)
+    for length in np.linspace(30, len(body) - 400, 25, dtype=int):
+        assert answer(body[:length]) in ("truncated", "corrupt", "format_not_allowed")
+    for _ in range(200):
+        broken = bytearray(body)
+        for place in generator.integers(8, len(body), 4):
+            broken[place] = generator.integers(256)
+        answer(bytes(broken))
+    assert capfd.readouterr().err == ""
+
+
 def large_jpeg(width: int, height: int, **options: Any) -> bytes:
     return encode("JPEG", Image.new("RGB", (width, height), (90, 120, 40)), quality=60, **options)
 
