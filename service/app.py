@@ -28,7 +28,7 @@ from isoserve.service.http.error_handlers import add_error_handlers
 from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchange
 from isoserve.service.http.file_limits import grpc_connections
 from isoserve.service.http.middleware import RequestMiddleware
-from isoserve.service.http.openapi import complete_document
+from isoserve.service.http.openapi import complete_document, serve_document
 from isoserve.service.http.problems import problem_of
 from isoserve.service.http.request_head import RequestHead
 from isoserve.service.http.routes.drift import drift_routes
@@ -158,6 +158,7 @@ class Application:
             return describe()
 
         api.openapi = openapi  # type: ignore[method-assign]
+        serve_document(api)
         return api
 
     @asynccontextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import OrderedDict
 from typing import Any
 
 import httptools
@@ -34,8 +35,15 @@ while its image waits for others, and once it does not."""
 BODY_PATIENCE_SECONDS = 0.2
 """A small body that takes longer to come is left to the application."""
 
-MOST_PIPELINED = 64
+MOST_PIPELINED = 8
 """Requests that may wait on one connection for the answers before theirs."""
+
+
+SPARE_CONNECTIONS = 64
+"""Past the most connections, where none of them is idle: for probes, and to say that it is full."""
+
+PROBES = (b"/healthz/", b"/v2/health/")
+"""Beginnings of the targets that are answered however full the server is."""
 
 
 def limited_protocol(limits: ConnectionLimits, hooks: ConnectionHooks) -> type[HttpToolsProtocol]:
@@ -45,6 +53,7 @@ def limited_protocol(limits: ConnectionLimits, hooks: ConnectionHooks) -> type[H
         _limits = limits
         _hooks = hooks
 
+    BoundProtocol._idle = OrderedDict()
     return BoundProtocol
 
 
@@ -63,6 +72,8 @@ def close_expired(server_state: ServerState) -> None:
 class LimitedHttpProtocol(HttpToolsProtocol):
     _limits: ConnectionLimits
     _hooks: ConnectionHooks
+    _idle: OrderedDict[LimitedHttpProtocol, None]
+    """Connections on which nothing is asked, those first that are so for the longest time."""
     cycle: Any
     """uvicorn's RequestResponseCycle, or what stands in its place."""
 
@@ -75,7 +86,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.silent_until = self.unread_until = math.inf
-        self._in_head = self._in_body = False
+        self._in_head = self._in_body = self._probes_only = False
         self._head_bytes = self._read_bytes = 0
         self._refusal = _MALFORMED
         self._fast: FastPathExchange | None = None
@@ -86,9 +97,24 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.silent_until = self.loop.time() + self._limits.header_seconds
-        if len(self.connections) > self._limits.connections:
+        self._idle[self] = None
+        excess = len(self.connections) - self._limits.connections
+        if excess <= 0:
+            return
+        idlest = next(iter(self._idle))
+        if idlest is not self:
+            idlest.make_room()
+        elif excess > SPARE_CONNECTIONS:
             self._refusal = _TOO_MANY
             self.send_400_response("")
+        else:
+            self._probes_only = True
+
+    def make_room(self) -> None:
+        """Close this connection, which nothing was asked on for the longest time."""
+        self._hooks.ended("idle")
+        del self._idle[self]
+        self._end()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -131,6 +157,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         # What uvicorn prepares here besides is for the application: see _run_application.
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_head = True
+        self._idle.pop(self, None)
         if self.cycle is None or self.cycle.response_complete:
             self.silent_until = self.loop.time() + self._limits.header_seconds
 
@@ -140,6 +167,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._head_too_large():
             self._refusal = _HEAD_TOO_LARGE
             raise ValueError("the head is too large")  # the parser ends with an error on it
+        if self._probes_only and not self.url.startswith(PROBES):
+            self._refusal = _TOO_MANY
+            raise ValueError("only probes are answered now")
         names = [name for name, _ in self.headers]
         if b"transfer-encoding" in names:
             self._check_coding()
@@ -215,6 +245,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         ]
         self.transport.write(problem_answer(problem, request_id, headers, closes=not keeps))
         self.cycle = COMPLETED
+        self._idle[self] = None
         self.silent_until = self.loop.time() + self._limits.idle_seconds
         if not keeps:
             self.transport.close()
@@ -257,6 +288,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             # Or an idle connection would hold its last images and the version that judged them.
             self.cycle, self.scope = COMPLETED, {}  # type: ignore[typeddict-item]
             self._running = self._reading = COMPLETED
+            if not self._in_head and not self.transport.is_closing():
+                self._idle[self] = None
             # Also for a body that was answered before it had come whole: no more is waited for it.
             self.silent_until = self.loop.time() + self._limits.idle_seconds
         if self.transport.is_closing():
@@ -302,6 +335,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return record
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.pop(self, None)
         if self._half_closed is not None:
             self._half_closed.cancel()
         if self._fast is not None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import pytest
 from image_bytes import colour, encode
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
+from isoserve.service.http.protocol import MOST_PIPELINED
+
 RED = colour(255, 0, 0)
+LIVE = b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n"
 MAX_HEADER_BYTES = 2_000
 MAX_BODY_BYTES = 500_000
 
@@ -33,7 +39,6 @@ def _strict(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory)
         *("--header-seconds", "0.7", "--idle-seconds", "0.7", "--body-seconds", "0.7"),
         *("--max-header-bytes", str(MAX_HEADER_BYTES), "--max-body-bytes", str(MAX_BODY_BYTES)),
         *("--max-batch-body-bytes", "600000", "--held-body-bytes", "600000"),
-        *("--max-connections", "40"),
     )
 
 
@@ -191,12 +196,94 @@ def test_bodies_together_are_bounded_and_given_back(strict: RunningServer) -> No
     assert 'isoserve_shed_total{limit="bytes"} 1.0' in strict.get("/metrics").text
 
 
-def test_connections_over_the_limit_are_turned_away(strict: RunningServer) -> None:
+def test_of_too_many_idle_connections_the_idlest_is_closed(roomy: RunningServer) -> None:
     with ExitStack() as stack:
-        opened = [stack.enter_context(connection(strict)) for _ in range(60)]
-        answers = [until_closed(each) for each in opened]
-    assert sum(b"too_many_connections" in answer for answer in answers) >= 20
-    strict.wait_until(lambda: still_serves(strict))
+        opened = [stack.enter_context(connection(roomy)) for _ in range(20)]
+        for each in opened:
+            each.sendall(head(len(RED)) + RED)
+            assert status(each.recv(65536)) == 200
+        more = [stack.enter_context(connection(roomy)) for _ in range(30)]
+        assert [live(each) for each in more] == [200] * len(more)
+        assert still_serves(roomy)
+        assert all(until_closed(each, may_reset=True) == b"" for each in opened[:10])
+        assert live(more[-1]) == 200
+    assert 'isoserve_refused_connections_total{reason="idle"}' in roomy.get("/metrics").text
+
+
+def test_where_no_connection_is_idle_probes_are_answered_and_others_turned_away(
+    roomy: RunningServer,
+) -> None:
+    with ExitStack() as stack:
+        busy = [stack.enter_context(connection(roomy)) for _ in range(40)]
+        for each in busy:
+            each.sendall(head(1_000) + b"some")
+        roomy.wait_until(lambda: b"too_many_connections" in asked(roomy, head(len(RED)) + RED))
+        for _ in range(70):
+            assert status(asked(roomy, LIVE)) == 200
+        for each in busy:
+            each.sendall(bytes(996))
+            assert status(each.recv(65536)) == 415
+    roomy.wait_until(lambda: still_serves(roomy))
+
+
+def live(opened: socket.socket) -> int:
+    """The status of a probe on this connection, its answer read whole."""
+    opened.sendall(LIVE)
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += opened.recv(65536)
+    return status(answer)
+
+
+def asked(server: RunningServer, request: bytes) -> bytes:
+    """What a connection of its own gets for a request."""
+    with connection(server) as opened:
+        opened.sendall(request)
+        return opened.recv(65536)
+
+
+@pytest.fixture(scope="module", name="roomy")
+def _roomy(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> RunningServer:
+    """A server that is patient, and takes 40 connections."""
+    root = tmp_path_factory.mktemp("roomy")
+    write_tiny_model(root / "tiny" / "1" / "model.onnx")
+    return start_server(root, "--max-connections", "40")
+
+
+def test_http_has_descriptors_left_beside_idle_connections_to_grpc(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "tiny" / "1" / "model.onnx")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = start_server(
+        tmp_path, "--grpc-port", str(port), "--header-seconds", "3", "--max-connections", "700"
+    )
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+    with ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            for _ in range(1_100)
+        ]
+        assert server.get("/healthz/live").status_code == 200
+        assert still_serves(server)
+        # Those that say nothing are closed, and calls are answered again.
+        assert until_closed(idle[0], may_reset=True) is not None
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+        assert live(b"", timeout=30, wait_for_ready=True) == b"\x08\x01"
+
+
+def test_a_document_asked_for_many_times_holds_nobody_up(strict: RunningServer) -> None:
+    assert "/v1/predict" in strict.get("/openapi.json").json()["paths"]
+    with connection(strict) as opened:
+        opened.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
+        started = time.monotonic()
+        assert strict.get("/healthz/live").status_code == 200
+        assert time.monotonic() - started < 5
+        answers = until_closed(opened, may_reset=True)
+    assert 0 < answers.count(b"HTTP/1.1 200") <= 1 + MOST_PIPELINED
 
 
 @pytest.fixture(scope="module", name="slow")

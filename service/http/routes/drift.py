@@ -123,7 +123,7 @@ def drift_routes(repository: Repository, alpha: float) -> APIRouter:
         summary="Whether the last minutes' images are still like those of the calibration",
         responses={404: {"model": ProblemDocument}, 503: {"model": ProblemDocument}},
     )
-    async def drift(name: str, window: WindowSeconds = DEFAULT_WINDOW) -> DriftDocument:
+    def drift(name: str, window: WindowSeconds = DEFAULT_WINDOW) -> DriftDocument:
         served = repository.find(name).served
         if served is None:
             raise Problem(503, "no_model_ready", f"no version of '{name}' serves", retry_after=5)
