@@ -20,6 +20,10 @@ Coding = Literal["", "progressive", "arithmetic", "lossless", "run-length"]
 """How a format codes its pixels, where it has a slower way than its usual one."""
 
 
+_CHEAP = 1 << 16
+"""Pixels, and bytes."""
+
+
 class Header(NamedTuple):
     """What an image file says of itself."""
 
@@ -32,6 +36,11 @@ class Header(NamedTuple):
     coefficients: int = 0
     """Values that a decoder must hold all at once before the first pixel is known: none of a JPEG
     that is sent row by row, three a pixel of a progressive one without chroma subsampling."""
+
+    @property
+    def is_surely_cheap(self) -> bool:
+        """Whether no limit of cost can be met: some thousand pixels, in as many bytes, or fewer."""
+        return self.width * self.height <= _CHEAP and self.num_bytes <= _CHEAP
 
 
 HEAD_BYTES = 12

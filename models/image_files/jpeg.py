@@ -17,6 +17,8 @@ MAX_SEGMENTS = 10_000
 MAX_JUNK = 1 << 16
 """Bytes between segments that belong to none; decoders skip them, and so does this."""
 
+_SMALL_PIXELS = 1 << 20
+
 # Fill bytes, stuffed zeros, restart markers and TEM carry nothing and have no length.
 MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)
 SOI, EOI, SOS, DHT, DQT, DAC, DRI, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xCC, 0xDD, 0xFE
@@ -61,7 +63,7 @@ class Jpeg(NamedTuple):
 
 
 def read_frame(body: bytes) -> Frame:
-    """Read the frame header, and whether the first scan holds all of its components.
+    """Read the frame header, and of a large image whether the first scan holds all components.
 
     Raises:
         ImageFormatError: a kind of JPEG that is not supported.
@@ -71,6 +73,8 @@ def read_frame(body: bytes) -> Frame:
     for marker, start, end in segments(body):
         if marker in _FRAMES and not frame:
             frame, payload = marker, body[start:end]
+            if int.from_bytes(payload[1:3]) * int.from_bytes(payload[3:5]) < _SMALL_PIXELS:
+                break  # so few are no burden however they come
         elif marker == SOS:
             single = len(payload) < 6 or body[start] >= payload[5]
     return _read_frame(payload, frame, single)
@@ -84,24 +88,32 @@ def read_jpeg(body: bytes) -> Jpeg:
         ImageFileError: no frame header or no scan.
     """
     frame, marker_of_frame, interval, orientation = b"", 0, 0, UPRIGHT
-    kept = []
-    scan_header, scan, single = b"", len(body), True
+    scan_header, single = b"", True
+    kept, from_here, position = [], 0, 2
     for marker, start, end in segments(body):
+        if start - 4 != position:  # what lies between two segments belongs to neither
+            kept.append(body[from_here:position])
+            from_here = start - 4
+        position = end
         if marker in _METADATA:
             if marker == _APP1 and orientation == UPRIGHT and body.startswith(b"Exif\0\0", start):
                 orientation = read_orientation(body[start:end])
-            continue
-        kept.append(body[start - 4 : end])
-        if marker in _FRAMES and not frame:
+            kept.append(body[from_here : start - 4])
+            from_here = end
+        elif marker in _FRAMES and not frame:
             frame, marker_of_frame = body[start:end], marker
         elif marker == DRI:
             interval = int.from_bytes(body[start:end])
         elif marker == SOS:
-            scan_header, scan = body[start:end], end
+            scan_header = body[start:end]
             single = len(frame) < 6 or body[start] >= frame[5]
     fields = _read_frame(frame, marker_of_frame, single)
-    head = b"".join((body[:2], *kept))
-    return Jpeg(fields, frame, interval, orientation, head + body[scan:], len(head), scan_header)
+    scan = position
+    if kept:
+        kept.append(body[from_here:position])
+        scan = sum(map(len, kept))
+        body = b"".join((*kept, body[position:]))
+    return Jpeg(fields, frame, interval, orientation, body, scan, scan_header)
 
 
 def has_more_scans(body: bytes, limit: int) -> bool:

@@ -128,7 +128,8 @@ def check_header(body: bytes, limits: ImageLimits) -> Header:
     _check_dimensions(header.width, header.height, limits, header.format)
     if header.coding == "run-length":
         _check_run_length_coded(len(body), header, limits)
-    _check_cost(header, limits, None if header.format != "JPEG" else _SMALL_INPUT)
+    if not header.is_surely_cheap:
+        _check_cost(header, limits, None if header.format != "JPEG" else _SMALL_INPUT)
     return header
 
 
