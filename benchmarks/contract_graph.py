@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from isoserve.models.card import CARD_KEY, INPUT_NAME, OUTPUT_NAMES, ModelCard
+from isoserve.models.card import CARD_KEY, INPUT_NAME, SCHEMA_1_OUTPUTS, ModelCard
 
 Constants = dict[str, NDArray]
 
@@ -70,11 +70,11 @@ def contract_model(
         [helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, pixels)],
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes.get(name, ["N"]))
-            for name in OUTPUT_NAMES
+            for name in SCHEMA_1_OUTPUTS
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     helper.set_model_props(proto, {CARD_KEY: card.model_dump_json()})
     onnx.checker.check_model(proto)
     return proto

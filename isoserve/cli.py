@@ -31,6 +31,10 @@ COMMANDS = {
         "isoserve.commands.train:calibrate",
         "Calibrate MODEL_FILE again, on images it was not trained on: IMAGES_FOLDER/CLASS/*.",
     ),
+    "upgrade": (
+        "isoserve.commands.upgrade:upgrade",
+        "Give MODEL_FILE the combined score, from the images SOURCE that it was trained on.",
+    ),
     "evaluate": (
         "isoserve.commands.train:evaluate",
         "Evaluate MODEL_FILE on SOURCE's test images and against out-distributions.",

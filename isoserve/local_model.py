@@ -26,7 +26,7 @@ from PIL import Image
 from isoserve.client.exceptions import ImageRefused
 from isoserve.client.results import Problem, Verdict
 from isoserve.client.uploads import ImageSource, image_bytes
-from isoserve.models.card import ModelCard
+from isoserve.models.card import DecideBy, ModelCard
 from isoserve.models.errors import InputError
 from isoserve.models.image_array import image_of_array
 from isoserve.service.inference.engines import DEFAULT_EXECUTION, Execution
@@ -63,6 +63,8 @@ class LoadOptions:
     max_bytes: int = 2**30
     """Of the model file."""
     images: ImageLimits = field(default_factory=ImageLimits)
+    decide_by: DecideBy = "p_value"
+    """Which p-value alpha is compared with."""
 
 
 class LocalModel:
@@ -91,6 +93,7 @@ class LocalModel:
         except ModelRefused as error:
             raise InputError(f"{path}: {error}") from error
         model.name = model.card.name
+        model.decide_by = options.decide_by
         return cls(model, options, _checked_alpha(alpha, model.card.calibration.alpha))
 
     @property
@@ -211,7 +214,7 @@ class LocalModel:
             row = place[image]
             document = verdict(self._model, asked, outputs, row)
             if pixels is not None:
-                document["explanation"] = explanation(outputs, row, pixels)
+                document["explanation"] = explanation(self.card, outputs, row, pixels)
             # Through JSON, so that the numbers are the very ones a server's client reads.
             yield Verdict.parse(orjson.loads(as_json(document)))
 

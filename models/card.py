@@ -19,14 +19,36 @@ CARD_KEY = "isoserve.card"
 INPUT_NAME = "images"
 """uint8 [N, H, W, 3], RGB, already at the model's height and width."""
 
-OUTPUT_NAMES = ("probabilities", "entropic_score", "p_value", "class_p_value", "distances")
+SCHEMA_1_OUTPUTS = ("probabilities", "entropic_score", "p_value", "class_p_value", "distances")
 """float32 [N, C], [N], [N], [N], [N, C]; higher score and p-value = more in-distribution."""
+
+SCHEMA_2_OUTPUTS = (
+    "probabilities",
+    "entropic_score",
+    "boundary_score",
+    "density_score",
+    "ood_score",
+    "p_value",
+    "entropic_p_value",
+    "class_p_value",
+    "distances",
+)
+"""float32, [N] but for probabilities and distances, which are [N, C]; ``p_value`` and
+``class_p_value`` are of ``ood_score``, the score that decides."""
+
+OUTPUTS_BY_SCHEMA = {1: SCHEMA_1_OUTPUTS, 2: SCHEMA_2_OUTPUTS}
+
+ScoreKind = Literal["entropic", "combined"]
+"""Which score decides."""
 
 DEFAULT_ALPHA = 0.05
 """Share of in-distribution images that may be rejected; the papers' TPR 95."""
 
 DEFAULT_DELTA = 0.05
 """Chance that the realised rejection share exceeds alpha at ``guaranteed_alpha``."""
+
+DecideBy = Literal["p_value", "class_p_value"]
+"""Which p-value alpha is compared with: of all images, or of those predicted as the same class."""
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -78,13 +100,13 @@ class Calibration(_Part):
     class_counts: list[int] = Field(description="Calibration images predicted as each class.")
     alpha: OpenShare = Field(DEFAULT_ALPHA, description="Reject where p_value <= alpha.")
     delta: OpenShare = Field(DEFAULT_DELTA, description="See guaranteed_alpha.")
-    threshold: float = Field(description="Entropic score at alpha: scores below it are rejected.")
+    threshold: float = Field(description="Deciding score at alpha: scores below it are rejected.")
     guaranteed_alpha: OpenShare = Field(
         description="Reject at this p-value instead and, with confidence 1 - delta, no more than "
         "the share alpha of in-distribution images is rejected."
     )
     score_quantiles: list[float] = Field(
-        min_length=101, max_length=101, description="Entropic score at 0, 1, ... 100 %."
+        min_length=101, max_length=101, description="Deciding score at 0, 1, ... 100 %."
     )
     temperature: float = Field(gt=0.0, description="Divides the cold logits; fitted by NLL.")
 
@@ -95,6 +117,40 @@ class ClassResult(_Part):
     n: int = Field(ge=0)
     accuracy: Share | None = Field(description="None where there are no images of it.")
     rejected: Share | None = Field(description="Share with p_value <= alpha.")
+
+
+class ViewScale(_Part):
+    """What a view gives for an ordinary in-distribution image; makes the views comparable."""
+
+    centre: float = Field(description="Median of the view's score.")
+    spread: float = Field(gt=0.0, description="Half of its middle 68 %: 1 deviation if Gaussian.")
+
+
+class Statistics(_Part):
+    """Of the features of training images, behind the density score."""
+
+    n: int = Field(ge=1, description="Images behind the class means and the covariance.")
+    shrinkage: Share = Field(description="Ledoit and Wolf's share of the identity in it.")
+
+
+class Combination(_Part):
+    """How the combined score was made; fixed before calibration."""
+
+    entropic: ViewScale
+    boundary: ViewScale
+    density: ViewScale
+    n: int = Field(ge=1, description="Images the scales were found on; never calibration images.")
+    fitted_on: Literal["held-out", "training"] = Field(
+        description="Held-out images set aside, or training images where those are too few."
+    )
+
+
+class ClassRejections(_Part):
+    """Share of the images predicted as a class that is rejected at alpha."""
+
+    n: int = Field(ge=0, description="Images predicted as the class.")
+    rejected: Share | None = Field(description="By p_value; none without images.")
+    class_rejected: Share | None = Field(description="By class_p_value.")
 
 
 class HeldOut(_Part):
@@ -111,10 +167,14 @@ class HeldOut(_Part):
         default_factory=list,
         description="Images by true class (rows) and predicted class; empty of over 100 classes.",
     )
+    class_rejected: Share | None = Field(None, description="Share with class_p_value <= alpha.")
+    by_class: list[ClassRejections] = Field(
+        default_factory=list, description="The same for each predicted class, by output index."
+    )
 
 
 class OODResult(_Part):
-    """How well the entropic score tells the test images from one out-distribution."""
+    """How well the deciding score tells the test images from one out-distribution."""
 
     out_distribution: str
     n: int = Field(ge=1)
@@ -128,7 +188,12 @@ class OODResult(_Part):
 class ModelCard(_Part):
     """Everything a server or a reader needs to know of a ``model.onnx``."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
+    score: ScoreKind = Field("entropic", description="Which score decides.")
+    combination: Combination | None = Field(
+        None, description="Of the combined score; none where the entropic score decides."
+    )
+    statistics: Statistics | None = Field(None, description="None in files of schema 1.")
     name: ModelName
     classes: list[str] = Field(min_length=2, description="Class names, by output index.")
     input: InputSpec
@@ -157,7 +222,26 @@ class ModelCard(_Part):
             raise ValueError(
                 f"{len(self.calibration.class_counts)} class_counts for {len(self.classes)} classes"
             )
+        if (self.score == "combined") != (self.combination is not None):
+            raise ValueError(
+                "score 'combined' and the scales of the combination belong together; "
+                f"score is {self.score!r} and combination is "
+                f"{'missing' if self.combination is None else 'given'}"
+            )
+        if (self.schema_version == 2) != (self.statistics is not None):
+            raise ValueError(
+                "statistics belong to schema_version 2 and to no other; schema_version is "
+                f"{self.schema_version} and they are "
+                f"{'missing' if self.statistics is None else 'given'}"
+            )
+        if self.score == "combined" and self.schema_version == 1:
+            raise ValueError("score 'combined' needs schema_version 2; it is 1")
         return self
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs that a file with this card has, in the contract's order."""
+        return OUTPUTS_BY_SCHEMA[self.schema_version]
 
 
 def check_model_name(name: str, argument: str) -> None:

@@ -7,67 +7,209 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from isoserve.models.boundaries import boundary_score, class_gaps
+from isoserve.models.card import SCHEMA_1_OUTPUTS, SCHEMA_2_OUTPUTS, ScoreKind
+from isoserve.models.classifier import Classifier
+from isoserve.models.combination import VIEWS
+from isoserve.models.heads import Head, Logits
 from isoserve.models.scores import entropic_score
+from isoserve.models.views import combined_score, density_score
+
+FEATURES = "features"
+"""The tensor [N, D] of the exported graph that every view is made from."""
 
 
-class ServedModel(nn.Module):
-    """uint8 images [N, H, W, 3] -> the outputs of :data:`isoserve.models.card.OUTPUT_NAMES`.
+class Calibrated(nn.Module):
+    """Conformal p-values and class probabilities, from buffers that calibration sets.
 
-    The calibration buffers are placeholders until
-    :mod:`isoserve.training.onnx_model.calibrate` sets them in the exported graph; their names are
-    the initialisers' names there. Denominators are n + 1 as they stand: the exporter would fold
-    an addition away, and the name with it.
-
-    Args:
-        classifier: normalised images float [N, 3, H, W] -> :class:`isoserve.models.heads.Logits`;
-            a :class:`isoserve.models.classifier.Classifier` or any other module.
-        num_classes: C.
-        mean: of each channel of the pixels in 0..1; ``std`` likewise.
+    They are placeholders until :mod:`isoserve.training.onnx_model.calibrate` sets them in the
+    exported graph; their names are the initialisers' names there. Denominators are n + 1 as they
+    stand: the exporter would fold an addition away, and the name with it.
     """
 
-    mean: Tensor
-    std: Tensor
     temperature: Tensor
     calibration_scores: Tensor
     calibration_denominator: Tensor
     class_calibration_scores: Tensor
     class_calibration_denominators: Tensor
+    output_names: tuple[str, ...]
 
-    def __init__(
-        self, classifier: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.classifier = classifier
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1))
-        self.register_buffer("temperature", torch.ones(1))
+        # No placeholder equals another or a likely weight: the exporter makes equal ones into one.
+        self.register_buffer("temperature", torch.full((1,), 0.8125))
         self.register_buffer("calibration_scores", torch.zeros(1, 2))
         self.register_buffer("calibration_denominator", torch.full((1,), 3.0))
         self.register_buffer("class_calibration_scores", torch.zeros(num_classes, 2))
         self.register_buffer("class_calibration_denominators", torch.full((num_classes,), 3.0))
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """uint8 [N, H, W, 3] -> float32 [N, 3, H, W], what the classifier takes."""
-        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+    def probabilities(self, logits: Logits) -> Tensor:
+        """[N, C], calibrated."""
+        return torch.softmax(logits.cold_logits / self.temperature, dim=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        logits = self.classifier(self.normalize(images))
-        probabilities = torch.softmax(logits.cold_logits / self.temperature, dim=1)
-        score = entropic_score(logits.score_logits)  # [N]
-        p_value = _p_value(score, self.calibration_scores, self.calibration_denominator)
-        predicted = logits.cold_logits.argmax(dim=1)
-        class_p_value = _p_value(
+    def p_value(self, score: Tensor) -> Tensor:
+        """[N], of scores [N] among all calibration images."""
+        return p_value(score, self.calibration_scores, self.calibration_denominator)
+
+    def class_p_value(self, score: Tensor, predicted: Tensor) -> Tensor:
+        """[N], of scores [N] among the calibration images of the predicted classes [N]."""
+        return p_value(
             score,
             self.class_calibration_scores.index_select(0, predicted),
             self.class_calibration_denominators.index_select(0, predicted),
         )
-        return probabilities, score, p_value, class_p_value, -logits.score_logits
 
 
-def _p_value(score: Tensor, calibration_scores: Tensor, denominator: Tensor) -> Tensor:
+def p_value(score: Tensor, calibration_scores: Tensor, denominator: Tensor) -> Tensor:
     """(1 + #{calibration scores <= score}) / (n + 1), [N]; calibration scores [N or 1, n].
 
     Conformal (Bates et al., Annals of Statistics 2023): uniform on in-distribution images.
     """
     at_most = (calibration_scores <= score.unsqueeze(1)).float().sum(dim=1)
     return (1 + at_most) / denominator
+
+
+class Verdict(Calibrated):
+    """Features float [N, D] -> :data:`isoserve.models.card.SCHEMA_2_OUTPUTS`, in that order.
+
+    Args:
+        head: one of :data:`isoserve.models.heads.HEADS`, trained.
+        score: ``combined`` decides by all views, ``entropic`` by the entropic score alone.
+
+    Raises:
+        TypeError: a head whose class boundaries are not known.
+    """
+
+    gaps: Tensor
+    whitening: Tensor
+    class_means: Tensor
+    view_centres: Tensor
+    view_spreads: Tensor
+    entropic_calibration_scores: Tensor
+
+    output_names: tuple[str, ...] = SCHEMA_2_OUTPUTS
+
+    def __init__(self, head: Head, score: ScoreKind) -> None:
+        super().__init__(head.num_classes)
+        self.classifier = Classifier(nn.Identity(), head)
+        self.score: ScoreKind = score
+        self.register_buffer("gaps", class_gaps(head))
+        self.register_buffer("whitening", torch.eye(head.num_features))
+        self.register_buffer("class_means", torch.full((head.num_classes, head.num_features), 0.75))
+        self.register_buffer("entropic_calibration_scores", torch.full((1, 2), 0.5))
+        if score == "combined":
+            self.register_buffer("view_centres", torch.full((len(VIEWS),), 0.25))
+            self.register_buffer("view_spreads", torch.full((len(VIEWS),), 2.0))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        head = self.classifier.head
+        logits: Logits = head(features)
+        predicted = logits.cold_logits.argmax(dim=1)  # [N]
+        entropic = entropic_score(logits.score_logits)  # [N]
+        boundary = boundary_score(head, self.gaps, logits, predicted)
+        density = density_score(features.float(), self.whitening, self.class_means)
+        deciding = entropic
+        if self.score == "combined":
+            views = torch.stack((entropic, boundary, density), dim=1)  # [N, V]
+            deciding = combined_score(views, self.view_centres, self.view_spreads)
+        entropic_p = p_value(
+            entropic, self.entropic_calibration_scores, self.calibration_denominator
+        )
+        return (
+            self.probabilities(logits),
+            entropic,
+            boundary,
+            density,
+            deciding,
+            self.p_value(deciding),
+            entropic_p,
+            self.class_p_value(deciding, predicted),
+            -logits.score_logits,
+        )
+
+
+class ServedModel(Verdict):
+    """uint8 images [N, H, W, 3] -> the outputs of schema 2, and the features [N, D] after them.
+
+    The features are an output while the model is made, so that their statistics are those of the
+    exported graph; the finished file has them as an inner tensor.
+
+    Args:
+        classifier: normalised images float [N, 3, H, W] -> logits.
+        mean: of each channel of the pixels in 0..1; ``std`` likewise.
+        score: as :class:`Verdict` takes it.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    output_names = (*SCHEMA_2_OUTPUTS, FEATURES)
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        mean: Sequence[float],
+        std: Sequence[float],
+        score: ScoreKind = "entropic",
+    ) -> None:
+        super().__init__(classifier.head, score)
+        self.classifier = classifier
+        self.register_buffer("mean", _of_bytes(mean))
+        self.register_buffer("std", _of_bytes(std))
+
+    def features(self, images: Tensor) -> Tensor:
+        """[N, D]."""
+        found: Tensor = self.classifier.backbone(_normalize(images, self.mean, self.std))
+        return found
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        features = self.features(images)
+        return (*super().forward(features), features)
+
+
+class PlainModel(Calibrated):
+    """uint8 images [N, H, W, 3] -> the outputs of schema 1, for networks of unknown features.
+
+    Args:
+        network: normalised images float [N, 3, H, W] -> :class:`isoserve.models.heads.Logits`.
+        num_classes: C.
+        mean: of each channel of the pixels in 0..1; ``std`` likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    output_names = SCHEMA_1_OUTPUTS
+
+    def __init__(
+        self, network: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__(num_classes)
+        self.classifier = network
+        self.register_buffer("mean", _of_bytes(mean))
+        self.register_buffer("std", _of_bytes(std))
+
+    def logits(self, images: Tensor) -> Logits:
+        """[N, C] each."""
+        found: Logits = self.classifier(_normalize(images, self.mean, self.std))
+        return found
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        logits = self.logits(images)
+        score = entropic_score(logits.score_logits)  # [N]
+        predicted = logits.cold_logits.argmax(dim=1)
+        return (
+            self.probabilities(logits),
+            score,
+            self.p_value(score),
+            self.class_p_value(score, predicted),
+            -logits.score_logits,
+        )
+
+
+def _of_bytes(channels: Sequence[float]) -> Tensor:
+    return 255 * torch.tensor(channels).view(1, 3, 1, 1)
+
+
+def _normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return (images.permute(0, 3, 1, 2).float() - mean) / std

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from isoserve.models.card import DEFAULT_ALPHA, OpenShare
+from isoserve.models.card import DEFAULT_ALPHA, DecideBy, OpenShare
 from isoserve.models.image_files.header import FORMATS, formats_of
 from isoserve.service.environment import EnvironmentSettings
 from isoserve.service.inference.engines import EngineChoice, Execution, PrecisionChoice
@@ -55,6 +55,12 @@ class Settings(BaseSettings):
         DEFAULT_ALPHA,
         description="An image is out-of-distribution where its p-value is at most this; about "
         "this share of in-distribution images is rejected.",
+    )
+    decide_by: DecideBy = Field(
+        "p_value",
+        description="The p-value that alpha is compared with: p_value, among all calibration "
+        "images, or class_p_value, among those of the predicted class, so that about the share "
+        "alpha of each predicted class is rejected; the answer says which.",
     )
     shadow: str = Field(
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES, CardError, ModelCard, read_card
+from isoserve.models.card import INPUT_NAME, CardError, ModelCard, read_card
 from isoserve.models.errors import InputError
 
 Outputs = dict[str, NDArray[np.float32]]
@@ -32,23 +33,72 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, ModelCard]:
     except DecodeError as error:
         raise InputError(f"{path} is not an ONNX model: {error}") from error
     given = {node.name for node in (*model.graph.input, *model.graph.output)}
-    missing = [name for name in (INPUT_NAME, *OUTPUT_NAMES) if name not in given]
+    missing = [name for name in (INPUT_NAME, *card.output_names) if name not in given]
     if missing:
         raise InputError(f"{path} has a card, but its graph lacks {', '.join(missing)}")
     return model, card
 
 
 def run_graph(
-    model: onnx.ModelProto | bytes, pixels: NDArray[np.uint8], batch_size: int = 64
+    model: onnx.ModelProto | bytes,
+    pixels: NDArray[np.uint8],
+    batch_size: int = 64,
+    names: Sequence[str] | None = None,
 ) -> Outputs:
-    """Outputs by name for uint8 [N, H, W, 3]; float32, first axis N."""
+    """Outputs by name for uint8 [N, H, W, 3]; float32, first axis N.
+
+    Args:
+        names: the outputs wanted; all if not given.
+    """
     content = model if isinstance(model, bytes) else model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    wanted = list(names or (output.name for output in session.get_outputs()))
     parts = [
-        session.run(OUTPUT_NAMES, {INPUT_NAME: pixels[start : start + batch_size]})
+        session.run(wanted, {INPUT_NAME: pixels[start : start + batch_size]})
         for start in range(0, len(pixels), batch_size)
     ]
     return {
-        name: np.concatenate([part[index] for part in parts])
-        for index, name in enumerate(OUTPUT_NAMES)
+        name: np.concatenate([part[index] for part in parts]) for index, name in enumerate(wanted)
     }
+
+
+def deciding_scores(outputs: Outputs) -> NDArray[np.float32]:
+    """[N], the score that the p-values are of: in files of schema 1 the entropic one."""
+    return outputs["ood_score"] if "ood_score" in outputs else outputs["entropic_score"]
+
+
+def has_output(model: onnx.ModelProto, name: str) -> bool:
+    """Whether the graph gives an output of that name."""
+    return any(output.name == name for output in model.graph.output)
+
+
+def has_initializer(model: onnx.ModelProto, name: str) -> bool:
+    """Whether the graph carries a constant of that name."""
+    return any(initializer.name == name for initializer in model.graph.initializer)
+
+
+def with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A copy that gives the graph's inner float tensor ``name`` too.
+
+    Raises:
+        InputError: the graph has no such tensor.
+    """
+    if not any(name in node.output for node in model.graph.node):
+        raise InputError(f"the model's graph has no {name!r}: it was not exported by this program")
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    if not has_output(model, name):
+        changed.graph.output.append(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        )
+    return changed
+
+
+def without_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A copy whose tensor ``name`` is an inner one."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    kept = [output for output in model.graph.output if output.name != name]
+    del changed.graph.output[:]
+    changed.graph.output.extend(kept)
+    return changed

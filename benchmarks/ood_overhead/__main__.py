@@ -16,6 +16,7 @@ import platform
 import statistics
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -24,9 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from isoserve.models.backbones import build_backbone
-from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES
+from isoserve.models.card import INPUT_NAME, SCHEMA_2_OUTPUTS, ScoreKind
 from isoserve.models.classifier import build_classifier
-from isoserve.models.served_model import ServedModel
+from isoserve.models.served_model import FEATURES, PlainModel, ServedModel
+from isoserve.training.onnx_graph import without_output
 from isoserve.training.onnx_model.calibrate import set_initializer
 from isoserve.training.onnx_model.export import to_onnx
 
@@ -39,11 +41,11 @@ class Bare(nn.Module):
 
     def __init__(self, network: str, classes: int) -> None:
         super().__init__()
-        self.served = ServedModel(build_classifier(network, "softmax", classes), classes, MEAN, STD)
+        classifier = build_classifier(network, "softmax", classes)
+        self.plain = PlainModel(classifier, classes, MEAN, STD)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.served.classifier(self.served.normalize(images))
-        return torch.softmax(logits.cold_logits, dim=1)
+        return torch.softmax(self.plain.logits(images).cold_logits, dim=1)
 
 
 def main() -> None:
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--network", default="resnet9_32")
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--calibration", type=int, default=5000, help="calibration scores")
+    parser.add_argument("--score", choices=get_args(ScoreKind), default="combined")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
@@ -68,7 +71,7 @@ def main() -> None:
     report = {
         "command": f"python -m benchmarks.ood_overhead --network {options.network} "
         f"--classes {options.classes} --calibration {options.calibration} "
-        f"--rounds {options.rounds}",
+        f"--score {options.score} --rounds {options.rounds}",
         "processor": _processor(),
         "onnxruntime": onnxruntime.__version__,
         "rows": rows,
@@ -89,10 +92,12 @@ def _bare_model(network: str, classes: int, example: Tensor) -> bytes:
 
 def _ood_model(options: argparse.Namespace, example: Tensor) -> bytes:
     classifier = build_classifier(options.network, "isomax2", options.classes)
-    model = to_onnx(ServedModel(classifier, options.classes, MEAN, STD).eval(), example)
+    served = ServedModel(classifier, MEAN, STD, options.score).eval()
+    model = without_output(to_onnx(served, example, served.output_names), FEATURES)
     n, classes = options.calibration, options.classes
     scores = np.sort(np.random.default_rng(0).uniform(-np.log(classes), 0, n))
     set_initializer(model, "calibration_scores", scores[np.newaxis])
+    set_initializer(model, "entropic_calibration_scores", scores[np.newaxis])
     set_initializer(
         model, "class_calibration_scores", np.tile(scores[: n // classes], (classes, 1))
     )
@@ -120,11 +125,11 @@ def _compare(
 
     times = []
     for turn in range(rounds + 5):
-        pair = [(bare, ("probabilities",)), (with_ood, OUTPUT_NAMES)]
+        pair = [(bare, ("probabilities",)), (with_ood, SCHEMA_2_OUTPUTS)]
         taken = {
             outputs: seconds(session, outputs) for session, outputs in pair[:: 1 - 2 * (turn % 2)]
         }
-        times.append((taken[("probabilities",)], taken[OUTPUT_NAMES]))
+        times.append((taken[("probabilities",)], taken[SCHEMA_2_OUTPUTS]))
     times = times[5:]  # warm-up
     ratios = sorted(with_ood_time / bare_time for bare_time, with_ood_time in times)
     return {

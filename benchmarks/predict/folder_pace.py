@@ -31,7 +31,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES
+from isoserve.models.card import INPUT_NAME, SCHEMA_1_OUTPUTS
 from isoserve.service.inference.model import Model, load_model, read_model_bytes
 
 BATCH = 32
@@ -101,7 +101,7 @@ def pace_of_session(session: onnxruntime.InferenceSession, pixels: np.ndarray) -
     """Images a second of one session on all cores."""
     began = time.perf_counter()
     for start in range(0, len(pixels), BATCH):
-        session.run(OUTPUT_NAMES, {INPUT_NAME: pixels[start : start + BATCH]})
+        session.run(SCHEMA_1_OUTPUTS, {INPUT_NAME: pixels[start : start + BATCH]})
     return len(pixels) / (time.perf_counter() - began)
 
 

@@ -83,6 +83,20 @@ def by_class() -> Panel:
     )
 
 
+def by_reason() -> Panel:
+    return lines(
+        "Rejections by reason",
+        "Images a second that were out-of-distribution, by the view that spoke most against them. "
+        "density: unlike any training image, as in fog or with a broken camera. entropic: between "
+        "two classes, as a new product is. boundary: close to a class border.",
+        "reqps",
+        Query(
+            f"sum by (reason) (rate(isoserve_rejections_total{{{OF_MODEL}}}{RATE}))", "{{reason}}"
+        ),
+        stacked=True,
+    )
+
+
 def drift() -> Panel:
     return lines(
         "Drift of the p-values",
@@ -270,7 +284,8 @@ def document() -> Panel:
                 (8, [(14, rejected_share()), (10, p_values())]),
                 (8, [(8, by_class()), (8, scores), (8, quantiles)]),
                 (7, [(8, drift()), (8, stability), (8, class_mix())]),
-                (6, [(6, versions()), (6, by_version), (6, invalid), (6, shadow())]),
+                (6, [(8, by_reason()), (8, by_version), (8, invalid)]),
+                (6, [(12, versions()), (12, shadow())]),
             ]
         ),
         variables=["job", "model", "version"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -30,7 +31,7 @@ class OOD:
     """Whether the image is like what the model was trained on."""
 
     is_ood: bool
-    """p_value <= alpha."""
+    """Whether the p-value that decides is at most alpha."""
     p_value: float
     """In (0, 1]; uniform on in-distribution images, small = unlike them."""
     class_p_value: float
@@ -39,11 +40,25 @@ class OOD:
     """In nats; higher = more in-distribution."""
     alpha: float
     """About this share of in-distribution images is rejected."""
+    decided_by: str = "p_value"
+    """Which of the two p-values alpha was compared with."""
+    score: str = "entropic"
+    """What the p-values are of: ``entropic``, or ``combined`` of all views."""
+    ood_score: float = math.nan
+    """The score that the p-values are of; higher = more in-distribution."""
+    entropic_p_value: float = math.nan
+    """As ``p_value``, of the entropic score."""
+    boundary_score: float | None = None
+    """Distance of the features to the nearest class boundary; None in old model files."""
+    density_score: float | None = None
+    """Minus the distance of the features to the nearest class's training images; likewise."""
+    reason: str | None = None
+    """What spoke most against an image that is_ood: ``entropic``, ``boundary`` or ``density``."""
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> OOD:
         """From the server's JSON."""
-        return cls(**{name: document[name] for name in cls.__slots__})
+        return cls(**{name: document[name] for name in cls.__slots__ if name in document})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +69,20 @@ class Explanation:
     """The image at the model's size, as the bytes of a PNG file."""
     distances: tuple[float, ...]
     """To each class's prototype, by class index; diagnostics, never a score."""
+    reason: str = ""
+    """Which view speaks most against the image: ``entropic``, ``boundary`` or ``density``."""
+    why: str = ""
+    """The same in words."""
+    nearest: tuple[str, ...] = ()
+    """The classes of the two nearest prototypes, the nearest first."""
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Explanation:
         """From the server's JSON, where ``seen`` is a data URI."""
         seen = base64.b64decode(document["seen"].partition(",")[2], validate=True)
-        return cls(seen, tuple(document["distances"]))
+        nearest = tuple(each["label"] for each in document.get("nearest", ()))
+        why = (document.get("reason", ""), document.get("why", ""))
+        return cls(seen, tuple(document["distances"]), *why, nearest)
 
 
 @dataclass(frozen=True, slots=True)

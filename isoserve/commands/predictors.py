@@ -37,6 +37,7 @@ class LocalPredictor:
                 max_batch=settings.max_batch,
                 max_bytes=settings.max_model_bytes,
                 images=settings.image_limits,
+                decide_by=settings.decide_by,
             ),
         )
         self._asked = asked

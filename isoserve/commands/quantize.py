@@ -13,7 +13,8 @@ from rich.table import Table
 from isoserve.commands.options import build, options_of
 from isoserve.models.errors import InputError
 from isoserve.training.atomic import check_writable
-from isoserve.training.data import load_class_folders
+from isoserve.training.data import load_class_folders, load_images
+from isoserve.training.evaluation.evaluate import check_classes
 from isoserve.training.onnx_graph import read_model
 from isoserve.training.onnx_model.export import save
 from isoserve.training.onnx_model.quantize import Quantized, QuantizeOptions
@@ -45,6 +46,13 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Where named data sets lie, or are downloaded to.",
 )
+@click.option(
+    "--training",
+    type=FOLDER,
+    metavar="FOLDER",
+    help="The images that MODEL_FILE was trained on, CLASS/*: the density score's statistics are "
+    "fitted again on them; if not given, the float32 model's stay.",
+)
 @options_of(QuantizeOptions)
 def quantize(
     model_file: Path,
@@ -53,6 +61,7 @@ def quantize(
     ood: tuple[str, ...],
     limit: int | None,
     data_root: Path,
+    training: Path | None,
     **given: Any,
 ) -> None:
     """Make an int8 version of MODEL_FILE, calibrated on IMAGES_FOLDER/CLASS/*.
@@ -71,7 +80,11 @@ def quantize(
     images = load_class_folders(images_folder, card.input)
     outs = load_out_distributions(ood, card.input, data_root, limit)
     report_skipped(images, *outs)
-    result = quantize_model(model, card, images, outs, options)
+    seen = None
+    if training is not None:
+        seen = load_images(str(training), "train", card.input, data_root)
+        check_classes(seen, card)
+    result = quantize_model(model, card, images, outs, options, seen)
     save(result.model, output)
     _report(result, (model_file, output))
 

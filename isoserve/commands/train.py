@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import torch
@@ -17,6 +17,7 @@ from isoserve.models.card import (
     DEFAULT_ALPHA,
     DEFAULT_DELTA,
     InputSpec,
+    ScoreKind,
     check_model_name,
 )
 from isoserve.models.errors import InputError
@@ -29,8 +30,8 @@ from isoserve.training.duplicates import describe_duplicates, digests_of, digest
 from isoserve.training.evaluation import evaluate as evaluation
 from isoserve.training.fabric import make_fabric
 from isoserve.training.onnx_graph import read_model
-from isoserve.training.onnx_model import calibrate as calibration
 from isoserve.training.onnx_model import export as exporting
+from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
 from isoserve.training.onnx_model.half_weights import with_half_weights
 from isoserve.training.out_distributions import load_out_distributions
 from isoserve.training.recipe import Recipe
@@ -59,6 +60,13 @@ _labels = click.option(
     type=FILE,
     help="CSV of path,label (and split, if it has one); its paths begin in the folder SOURCE.",
 )
+_score = click.option(
+    "--score",
+    type=click.Choice(get_args(ScoreKind)),
+    default="combined",
+    show_default=True,
+    help="What decides: the entropic score, or its combination with boundary and density.",
+)
 
 
 @click.command()
@@ -75,6 +83,7 @@ _labels = click.option(
 @_name
 @_licence
 @_note
+@_score
 @click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--devices", default="auto", show_default=True, help="How many, or which.")
 @click.option("--nodes", default=1, show_default=True, help="Machines; start by torchrun.")
@@ -89,6 +98,7 @@ def train(
     name: str | None,
     licence: str,
     note: str,
+    score: ScoreKind,
     accelerator: str,
     devices: str,
     nodes: int,
@@ -131,7 +141,15 @@ def train(
             click.echo("add --resume to go on from the last whole epoch", err=True)
         raise
     if fabric.is_global_zero:
-        _export(checkpoint, images, output / "model.onnx", name=name, licence=licence, note=note)
+        _export(
+            checkpoint,
+            images,
+            output / "model.onnx",
+            score=score,
+            name=name,
+            licence=licence,
+            note=note,
+        )
 
 
 @click.command()
@@ -142,6 +160,7 @@ def train(
 @_name
 @_licence
 @_note
+@_score
 @click.option("--half", is_flag=True, help="Keep the weights in 16 bits: half the file.")
 def export(
     run: Path,
@@ -152,6 +171,7 @@ def export(
     name: str | None,
     licence: str,
     note: str,
+    score: ScoreKind,
 ) -> None:
     """Make a model.onnx of the last checkpoint in RUN, a folder that train wrote.
 
@@ -173,7 +193,16 @@ def export(
             f"{images.name} is not what {run} was trained on (digest {images.digest()[:12]}, "
             f"then {checkpoint.data_digest[:12]}): its held-out images could have been trained on"
         )
-    _export(checkpoint, images, target, name=name, licence=licence, note=note, half=half)
+    _export(
+        checkpoint,
+        images,
+        target,
+        score=score,
+        name=name,
+        licence=licence,
+        note=note,
+        half=half,
+    )
 
 
 @click.command()
@@ -208,15 +237,8 @@ def calibrate(
     images = load_class_folders(images_folder, card.input)
     evaluation.check_classes(images, card)
     announce(images)
-    result = calibration.calibrate(model, images, alpha=alpha, delta=delta)
-    new_card = card.model_copy(
-        update={
-            "calibration": result.calibration,
-            "held_out": [result.held_out],
-            "evaluation": [],
-            "data": card.data.model_copy(update={"calibration_images": len(images)}),
-        }
-    )
+    result = fit_score(model, None, images, Guarantee(alpha, delta), card)
+    new_card = result.added_to(card)
     exporting.set_card(result.model, new_card)
     exporting.save(result.model, target)
     report(new_card, target)
@@ -300,16 +322,18 @@ def _export(
     images: LabelledImages,
     path: Path,
     *,
+    score: ScoreKind,
     name: str | None,
     licence: str,
     note: str,
     half: bool = False,
 ) -> None:
-    _, held_out = split(images, checkpoint.parsed_recipe())
+    training, held_out = split(images, checkpoint.parsed_recipe())
     of_data = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.data_name)[:64].strip("-._")
     model = exporting.export_checkpoint(
         checkpoint,
-        held_out,
+        exporting.ExportImages(held_out, training),
+        score=score,
         name=name or of_data or "model",
         licence=printable(licence),
         note=printable(note),

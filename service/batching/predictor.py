@@ -103,7 +103,7 @@ def build_document(query: Query, served: ServingModel, image_id: str) -> Respons
     def build(outputs: Outputs, row: int, pixels: Pixels) -> dict[str, Any]:
         document = verdict(served.model, request, outputs, row)
         if query.explain:
-            document["explanation"] = explanation(outputs, row, pixels)
+            document["explanation"] = explanation(served.model.card, outputs, row, pixels)
         return document
 
     return build

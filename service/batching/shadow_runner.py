@@ -170,7 +170,7 @@ class ShadowRunner:
         return waiting.source
 
     def _rejected(self, outputs: Outputs) -> list[bool]:
-        rejected: list[bool] = (~(outputs.p_value > self._alpha)).tolist()
+        rejected: list[bool] = (~(outputs.deciding_p_value > self._alpha)).tolist()
         return rejected
 
 

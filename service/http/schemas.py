@@ -6,7 +6,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from isoserve.models.card import ModelCard
+from isoserve.models.card import DecideBy, ModelCard, ScoreKind
+from isoserve.models.combination import View
 from isoserve.service.repository.shadow import Dropped, Rejected
 from isoserve.service.repository.versions import State
 
@@ -26,7 +27,9 @@ class Prediction(_Document):
 class OOD(_Document):
     """Whether the image is like what the model was trained on."""
 
-    is_ood: bool = Field(description="p_value <= alpha, both as float32.", examples=[False])
+    is_ood: bool = Field(
+        description="The p-value that decides is at most alpha, both as float32.", examples=[False]
+    )
     p_value: float = Field(
         description="Share of calibration images at most as in-distribution as this one.",
         gt=0,
@@ -39,8 +42,29 @@ class OOD(_Document):
         le=1,
         examples=[0.38],
     )
+    decided_by: DecideBy = Field(description="The p-value that decides: the operator's choice.")
+    score: ScoreKind = Field(description="What the p-values are of; the model file's choice.")
+    ood_score: float = Field(
+        description="The score that the p-values are of; higher = more in-distribution.",
+        examples=[-2.1],
+    )
     entropic_score: float = Field(
         description="Minus the entropy, in nats; higher = more in-distribution.", examples=[-1.62]
+    )
+    entropic_p_value: float = Field(
+        description="As p_value, of the entropic score.", gt=0, le=1, examples=[0.44]
+    )
+    boundary_score: float | None = Field(
+        description="Distance of the features to the nearest class boundary; none in model files "
+        "of schema 1.",
+        examples=[0.8],
+    )
+    density_score: float | None = Field(
+        description="Minus the Mahalanobis distance of the features to a class; likewise.",
+        examples=[-9.3],
+    )
+    reason: View | None = Field(
+        description="Which of the views spoke most against an image that is out-of-distribution."
     )
     alpha: float = Field(
         description="About this share of in-distribution images is rejected.",
@@ -50,6 +74,14 @@ class OOD(_Document):
     )
 
 
+class NearPrototype(_Document):
+    """A class whose prototype is near."""
+
+    label: str = Field(examples=["cat"])
+    index: int = Field(ge=0, examples=[3])
+    distance: float = Field(examples=[0.7])
+
+
 class Explanation(_Document):
     """What the model saw, for a person to look at."""
 
@@ -57,6 +89,12 @@ class Explanation(_Document):
         description="The image at the model's size, as a PNG data URI.",
         examples=["data:image/png;base64,iVBORw0KGgo="],
     )
+    reason: View = Field(description="Which of the views speaks most against the image.")
+    why: str = Field(
+        description="The same in words; it matters where the image is out-of-distribution.",
+        examples=["unlike any training image"],
+    )
+    nearest: list[NearPrototype] = Field(description="The two nearest prototypes, nearest first.")
     distances: list[float] = Field(
         description="To each class's prototype, by class index; diagnostics, never a score.",
         examples=[[1.9, 0.7]],

@@ -8,10 +8,12 @@ from typing import Any
 
 from PIL import Image
 
+from isoserve.models.card import ModelCard
 from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference.reasons import WORDS, nearest_prototypes, reason
 
 
-def explanation(outputs: Outputs, row: int, pixels: Pixels) -> dict[str, Any]:
+def explanation(card: ModelCard, outputs: Outputs, row: int, pixels: Pixels) -> dict[str, Any]:
     """In the form of :class:`isoserve.service.http.schemas.Explanation`.
 
     Args:
@@ -21,5 +23,8 @@ def explanation(outputs: Outputs, row: int, pixels: Pixels) -> dict[str, Any]:
     Image.fromarray(pixels[row]).save(file, "PNG")
     return {
         "seen": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+        "reason": (found := reason(card, outputs, row)),
+        "why": WORDS[found],
+        "nearest": nearest_prototypes(card, outputs, row),
         "distances": outputs.distances[row],
     }

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoserve.models.card import OUTPUT_NAMES
+from isoserve.models.card import SCHEMA_2_OUTPUTS
 
 if TYPE_CHECKING:
     from isoserve.service.inference.model import Floats, Outputs, Pixels
@@ -28,7 +27,10 @@ SUM_TOLERANCE = 1e-3
 FEW = 64
 """Values up to here are compared faster one by one than by two of NumPy's reductions."""
 
-P_VALUES = frozenset(("p_value", "class_p_value"))
+P_VALUES = frozenset(("p_value", "class_p_value", "entropic_p_value"))
+SAME_IN_SCHEMA_1 = frozenset(("ood_score", "entropic_p_value"))
+"""There these are the very arrays of the entropic score and its p-value."""
+
 _LARGEST = float(np.finfo(np.float32).max)
 _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 
@@ -93,8 +95,10 @@ def _bounded(outputs: Outputs) -> Iterator[tuple[str, Floats, float, float]]:
     """Each output and the least and largest value it may have, float32."""
     probabilities = outputs.probabilities
     least_entropy = -math.log(max(probabilities.shape[1], 1)) - SUM_TOLERANCE
-    for name in OUTPUT_NAMES:
+    for name in SCHEMA_2_OUTPUTS:
         values = getattr(outputs, name)
+        if values is None or (name in SAME_IN_SCHEMA_1 and outputs.density_score is None):
+            continue
         if name in P_VALUES:
             yield name, values, _SMALLEST, 1.0
         elif name == "probabilities":
@@ -124,7 +128,7 @@ def _fault(name: str, values: NDArray[np.float32], low: float, high: float) -> s
 
 
 def _quoted(name: str) -> str:
-    return f"'{name}'" if name in OUTPUT_NAMES else name
+    return f"'{name}'" if name in SCHEMA_2_OUTPUTS else name
 
 
 def _one_by_one(network: Network, slot: int, images: Pixels) -> Judged:
@@ -136,15 +140,17 @@ def _one_by_one(network: Network, slot: int, images: Pixels) -> Judged:
 
 
 def _rows(outputs: Outputs, rows: list[int]) -> Outputs:
-    return type(outputs)(*(getattr(outputs, name)[rows] for name in _names(outputs)))
+    kept = {name: values[rows] for name, values in _given(outputs).items()}
+    return type(outputs)(**kept, decide_by=outputs.decide_by)
 
 
 def _joined(several: list[Outputs]) -> Outputs:
-    first = several[0]
-    return type(first)(
-        *(np.concatenate([getattr(each, name) for each in several]) for name in _names(first))
-    )
+    given = [_given(each) for each in several]
+    joined = {name: np.concatenate([each[name] for each in given]) for name in given[0]}
+    return type(several[0])(**joined, decide_by=several[0].decide_by)
 
 
-def _names(outputs: Outputs) -> list[str]:
-    return [field.name for field in fields(outputs) if field.init]
+def _given(outputs: Outputs) -> dict[str, Floats]:
+    """The outputs that the file gives, by name."""
+    values = {name: getattr(outputs, name) for name in SCHEMA_2_OUTPUTS}
+    return {name: value for name, value in values.items() if value is not None}

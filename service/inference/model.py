@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES, CardError, ModelCard, read_card
+from isoserve.models.card import INPUT_NAME, CardError, DecideBy, ModelCard, read_card
 from isoserve.models.errors import InputError
 from isoserve.models.openvino_engine import OpenVinoSession, Session
 from isoserve.models.text import pluralize
@@ -56,18 +56,41 @@ class Outputs:
     """float32 [N, C], calibrated class probabilities."""
     entropic_score: Floats
     """float32 [N], minus the entropy in nats, in [-ln C, 0]."""
+    ood_score: Floats
+    """float32 [N], the score that decides: in files of schema 1 the entropic one."""
     p_value: Floats
-    """float32 [N], conformal, in (0, 1]."""
+    """float32 [N], conformal, of ``ood_score``, in (0, 1]."""
+    entropic_p_value: Floats
+    """float32 [N], the same of ``entropic_score``."""
     class_p_value: Floats
-    """float32 [N], the same among calibration images of the predicted class."""
+    """float32 [N], of ``ood_score`` among calibration images of the predicted class."""
     distances: Floats
     """float32 [N, C], diagnostics only."""
+    boundary_score: Floats | None = None
+    """float32 [N], distance of the features to the nearest class boundary; none in schema 1."""
+    density_score: Floats | None = None
+    """float32 [N], minus the distance to the nearest class's training images; likewise."""
+    decide_by: DecideBy = "p_value"
+    """Which p-value the operator decides on."""
     predicted: list[int] = field(init=False)
     """[N], the most probable class of each image, found once for all: NumPy lets go of the
     interpreter for every reduction, which costs more than a hundred of these do."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "predicted", self.probabilities.argmax(axis=-1).tolist())
+
+    @property
+    def deciding_p_value(self) -> Floats:
+        """float32 [N], the p-value that alpha is compared with."""
+        return self.class_p_value if self.decide_by == "class_p_value" else self.p_value
+
+    @classmethod
+    def of_graph(cls, found: Mapping[str, Floats], decide_by: DecideBy = "p_value") -> Outputs:
+        """The outputs of a file of any schema, by name."""
+        if "ood_score" in found:
+            return cls(**found, decide_by=decide_by)
+        score, p_value = found["entropic_score"], found["p_value"]
+        return cls(ood_score=score, entropic_p_value=p_value, **found, decide_by=decide_by)
 
 
 class Model:
@@ -96,6 +119,8 @@ class Model:
         self.ended = ""
         self.warm_up_seconds = 0.0
         self._sessions = sessions
+        self.decide_by: DecideBy = "p_value"
+        """Which p-value the operator decides on; set before the model serves."""
         self._runs: list[tuple[float, ort.RunOptions] | None] = [None] * len(sessions)
 
     def run(self, slot: int, images: Pixels) -> Outputs:
@@ -109,12 +134,14 @@ class Model:
         """
         if self.ended:
             raise RuntimeError(self.ended)
+        names = self.card.output_names
         options = ort.RunOptions()
         self._runs[slot] = (monotonic(), options)
         try:
-            return Outputs(*self._sessions[slot].run(OUTPUT_NAMES, {INPUT_NAME: images}, options))
+            values = self._sessions[slot].run(names, {INPUT_NAME: images}, options)
         finally:
             self._runs[slot] = None
+        return Outputs.of_graph(dict(zip(names, values, strict=True)), self.decide_by)
 
     def end_runs(self, seconds: float) -> bool:
         """End the runs that have taken longer, from another thread, and refuse all after them.
@@ -182,7 +209,7 @@ def load_model(
     try:
         check_available(execution)
         check_precision(execution, card)
-        reference = Reference(first, card, data, OUTPUT_NAMES)
+        reference = Reference(first, card, data, card.output_names)
         form, sessions = choose(execution, reference, slots, max_batch)
     except InputError as error:
         raise ModelRefused("engine", str(error)) from error
@@ -211,9 +238,13 @@ def check_contract(session: ort.InferenceSession, card: ModelCard) -> None:
     expected = {INPUT_NAME: ("tensor(uint8)", [height, width, 3])}
     outputs = session.get_outputs()
     names = [value.name for value in outputs]
-    if set(names) != set(OUTPUT_NAMES):
-        raise ModelRefused("contract", f"the outputs are {names}, expected {list(OUTPUT_NAMES)}")
-    for name in OUTPUT_NAMES:
+    if set(names) != set(card.output_names):
+        raise ModelRefused(
+            "contract",
+            f"the outputs are {names}, expected {list(card.output_names)} "
+            f"(schema_version {card.schema_version})",
+        )
+    for name in card.output_names:
         per_class = name in ("probabilities", "distances")
         expected[name] = ("tensor(float)", [classes] if per_class else [])
     for value in (*inputs, *outputs):
@@ -278,11 +309,12 @@ def _warm_up(model: Model, slot: int, max_batch: int) -> None:
             raise ModelRefused(
                 "warm_up", f"it fails on {pluralize(len(images), 'image')}: {first_line(error)}"
             ) from error
-        _check_answer(outputs, len(images), len(model.labels))
+        _check_answer(outputs, model.card, len(images))
 
 
-def _check_answer(outputs: Outputs, n: int, classes: int) -> None:
-    shapes = {name: getattr(outputs, name).shape for name in OUTPUT_NAMES}
+def _check_answer(outputs: Outputs, card: ModelCard, n: int) -> None:
+    classes = len(card.classes)
+    shapes = {name: getattr(outputs, name).shape for name in card.output_names}
     for name, shape in shapes.items():
         expected = (n, classes) if name in ("probabilities", "distances") else (n,)
         if shape != expected:

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from isoserve.service.inference.model import Model, Outputs
+from isoserve.service.inference.reasons import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +35,31 @@ def verdict(model: Model, request: VerdictRequest, outputs: Outputs, row: int) -
         {"label": model.labels[index], "index": index, "probability": probabilities[index]}
         for index in _most_probable(outputs, row, request.top_k)
     ]
-    p_value = outputs.p_value[row]
+    is_out = is_ood(outputs.deciding_p_value[row], request.alpha)
+    ood = {
+        "is_ood": is_out,
+        "p_value": outputs.p_value[row],
+        "class_p_value": outputs.class_p_value[row],
+        "decided_by": outputs.decide_by,
+        "score": model.card.score,
+        "ood_score": outputs.ood_score[row],
+        "entropic_score": outputs.entropic_score[row],
+        "entropic_p_value": outputs.entropic_p_value[row],
+        "boundary_score": None,
+        "density_score": None,
+        "reason": reason(model.card, outputs, row) if is_out else None,
+        "alpha": request.alpha,
+    }
+    if outputs.boundary_score is not None and outputs.density_score is not None:
+        ood["boundary_score"] = outputs.boundary_score[row]
+        ood["density_score"] = outputs.density_score[row]
     return {
         "id": request.id,
         "model": model.name,
         "version": model.version,
         "prediction": classes[0],
         "top_k": classes,
-        "ood": {
-            "is_ood": is_ood(p_value, request.alpha),
-            "p_value": p_value,
-            "class_p_value": outputs.class_p_value[row],
-            "entropic_score": outputs.entropic_score[row],
-            "alpha": request.alpha,
-        },
+        "ood": ood,
     }
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoserve.models.card import OUTPUT_NAMES
 from isoserve.service.inference.model import Model, Outputs
 from isoserve.service.inference.verdicts import as_json, is_ood
-from isoserve.service.inference_protocol.metadata import IS_OOD, OUTPUTS
+from isoserve.service.inference_protocol.metadata import DATATYPES, IS_OOD, LABEL
 from isoserve.service.inference_protocol.requests import InferenceRequest
 from isoserve.service.inference_protocol.tensors import LENGTH
 
@@ -23,11 +22,11 @@ Values = NDArray[np.float32] | NDArray[np.bool_] | list[str]
 
 def output_values(name: str, model: Model, rows: Sequence[Row], alpha: float) -> Values:
     """An output of a request's images, in their order: [N, C] or [N]."""
-    if name in OUTPUT_NAMES:
-        return np.stack([getattr(outputs, name)[row] for outputs, row in rows])
+    if name == LABEL:
+        return [model.labels[outputs.predicted[row]] for outputs, row in rows]
     if name == IS_OOD:
-        return np.array([is_ood(outputs.p_value[row], alpha) for outputs, row in rows])
-    return [model.labels[outputs.predicted[row]] for outputs, row in rows]
+        return np.array([is_ood(outputs.deciding_p_value[row], alpha) for outputs, row in rows])
+    return np.stack([getattr(outputs, name)[row] for outputs, row in rows])
 
 
 def as_binary(values: Values) -> bytes:
@@ -53,7 +52,7 @@ def write_answer(
         values = output_values(wanted.name, model, rows, request.alpha)
         output: dict[str, Any] = {
             "name": wanted.name,
-            "datatype": OUTPUTS[wanted.name],
+            "datatype": DATATYPES[wanted.name],
             "shape": shape_of(values),
         }
         if wanted.binary:

@@ -5,7 +5,7 @@ Messages come as bytes: nothing is made of one before its token was checked and 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from isoserve.service.inference_protocol.compression import WINDOW_BITS, inflate
 from isoserve.service.inference_protocol.handler import Asked, Inference
 from isoserve.service.inference_protocol.messages import MESSAGES, ONE_OF
 from isoserve.service.inference_protocol.metadata import (
-    OUTPUTS,
+    DATATYPES,
     model_metadata,
     repository_index,
     server_metadata,
@@ -164,7 +164,7 @@ class GrpcCalls:
         )
         for name in asked.wanted:
             values = output_values(name, served.model, rows, asked.alpha)
-            answer.outputs.add(name=name, datatype=OUTPUTS[name], shape=shape_of(values))
+            answer.outputs.add(name=name, datatype=DATATYPES[name], shape=shape_of(values))
             answer.raw_output_contents.append(as_binary(values))
         return answer
 
@@ -177,7 +177,7 @@ class GrpcCalls:
         reader = inference.reader(served)
         alpha = read_alpha(_parameters(request.parameters).get("alpha", reader.alpha))
         record.set_target(served.model, alpha)
-        wanted = _wanted(request)
+        wanted = _wanted(request, reader.outputs)
         images = images_of(_tensor(request, wire), reader.spec, reader.limits.images)
         return _Read(
             served, request.id, alpha, wanted, images, inference.check(images, reader.spec)
@@ -242,12 +242,12 @@ def _parameters(given: Any) -> dict[str, Any]:
     return {name: getattr(value, one) for name, (value, one) in chosen.items() if one}
 
 
-def _wanted(request: Any) -> list[str]:
-    names = [output.name for output in request.outputs[: len(OUTPUTS) + 1]]
-    check_outputs(names)
+def _wanted(request: Any, known: Sequence[str]) -> list[str]:
+    names = [output.name for output in request.outputs[: len(known) + 1]]
+    check_outputs(names, known)
     for output in request.outputs:
         check_supported(output.name, [*output.parameters], UNSUPPORTED_OUTPUT)
-    return names or [*OUTPUTS]
+    return names or [*known]
 
 
 def _tensor(request: Any, wire: WireRequest) -> Tensor:

@@ -17,6 +17,7 @@ from isoserve.service.errors import Problem
 from isoserve.service.inference.images import InvalidImage
 from isoserve.service.inference.model import Outputs, Pixels
 from isoserve.service.inference_protocol.answers import Row
+from isoserve.service.inference_protocol.metadata import outputs_of
 from isoserve.service.inference_protocol.requests import RequestLimits, RequestReader
 from isoserve.service.observability.request_record import RequestRecord
 from isoserve.service.repository.repository import Repository
@@ -61,7 +62,8 @@ class Inference:
 
     def reader(self, served: ServingModel) -> RequestReader:
         """Reads the requests to this version."""
-        return RequestReader(served.model.card.input, self.limits, self.alpha)
+        card = served.model.card
+        return RequestReader(card.input, self.limits, self.alpha, outputs_of(card))
 
     def check(self, images: Sequence[bytes | Pixels], spec: InputSpec) -> list[ImageCost]:
         """Refuse what is not an image; of each, what decoding it costs.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from isoserve.models.card import INPUT_NAME, OUTPUT_NAMES
+from isoserve.models.card import INPUT_NAME, OUTPUTS_BY_SCHEMA, ModelCard
 from isoserve.service.inference.model import Model
 from isoserve.service.repository.versions import ModelRecord, State
 
@@ -15,7 +15,11 @@ EXTENSIONS = ("binary_tensor_data", "model_repository")
 HTTP_EXTENSIONS = (*EXTENSIONS, "model_configuration")
 
 IS_OOD, LABEL = "is_ood", "label"
-OUTPUTS = {**dict.fromkeys(OUTPUT_NAMES, "FP32"), IS_OOD: "BOOL", LABEL: "BYTES"}
+DATATYPES = {
+    **{name: "FP32" for names in OUTPUTS_BY_SCHEMA.values() for name in names},
+    IS_OOD: "BOOL",
+    LABEL: "BYTES",
+}
 """Output -> its datatype: the network's own, and the verdict and class name made of them."""
 
 PER_CLASS = ("probabilities", "distances")
@@ -45,6 +49,11 @@ def output_shape(model: Model, name: str) -> list[int]:
     return [len(model.labels)] if name in PER_CLASS else []
 
 
+def outputs_of(card: ModelCard) -> tuple[str, ...]:
+    """The names of a model's outputs: what its file gives, the verdict and the class name."""
+    return (*card.output_names, IS_OOD, LABEL)
+
+
 def model_metadata(model: Model) -> dict[str, Any]:
     """Inputs and outputs; -1 is the batch. ``images`` may also be BYTES [-1]."""
     return {
@@ -53,8 +62,8 @@ def model_metadata(model: Model) -> dict[str, Any]:
         "platform": PLATFORM,
         "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, *input_shape(model)]}],
         "outputs": [
-            {"name": name, "datatype": datatype, "shape": [-1, *output_shape(model, name)]}
-            for name, datatype in OUTPUTS.items()
+            {"name": name, "datatype": DATATYPES[name], "shape": [-1, *output_shape(model, name)]}
+            for name in outputs_of(model.card)
         ],
     }
 
@@ -70,10 +79,10 @@ def model_config(model: Model, most_images: int) -> dict[str, Any]:
         "output": [
             {
                 "name": name,
-                "data_type": "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}",
+                "data_type": "TYPE_STRING" if name == LABEL else f"TYPE_{DATATYPES[name]}",
                 "dims": output_shape(model, name) or [1],
             }
-            for name, datatype in OUTPUTS.items()
+            for name in outputs_of(model.card)
         ],
     }
 

@@ -11,7 +11,6 @@ import orjson
 from isoserve.models.card import InputSpec
 from isoserve.service.errors import Problem
 from isoserve.service.inference.model import Pixels
-from isoserve.service.inference_protocol.metadata import OUTPUTS
 from isoserve.service.inference_protocol.tensors import Tensor, bad_tensor, check_shape, images_of
 
 SPARE_VALUES = 4096
@@ -59,11 +58,15 @@ class InferenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequestReader:
-    """Reads the requests to one model: ``alpha`` is the one of requests that give none."""
+    """Reads the requests to one model.
+
+    ``alpha`` is the one of requests that give none; ``outputs`` are the names of all there are.
+    """
 
     spec: InputSpec
     limits: RequestLimits
     alpha: float
+    outputs: tuple[str, ...]
 
     def read(self, body: bytes | bytearray, header_length: int | None) -> InferenceRequest:
         """Parse and check a whole body.
@@ -89,9 +92,24 @@ class RequestReader:
         return InferenceRequest(
             request_id,
             read_alpha(parameters.get("alpha", self.alpha)),
-            _outputs(document, _flag(parameters, "binary_data_output")),
+            self._outputs(document, _flag(parameters, "binary_data_output")),
             images_of(tensor, self.spec, self.limits.images),
         )
+
+    def _outputs(self, document: dict[str, Any], binary_by_default: bool) -> list[WantedOutput]:
+        """The outputs asked for; all of them when none is named."""
+        declared = _objects(document, "outputs") if document.get("outputs") else []
+        names = [each.get("name") for each in declared[: len(self.outputs) + 1]]
+        if not all(isinstance(name, str) for name in names):
+            raise _bad("an output must have a 'name', a string")
+        check_outputs([str(name) for name in names], self.outputs)
+        wanted = []
+        for name, each in zip(names, declared, strict=True):
+            parameters = object_of(each, "parameters")
+            check_supported(str(name), parameters, UNSUPPORTED_OUTPUT)
+            binary = "binary_data" not in parameters and binary_by_default
+            wanted.append(WantedOutput(str(name), binary or _flag(parameters, "binary_data")))
+        return wanted or [WantedOutput(name, binary_by_default) for name in self.outputs]
 
     def _json(self, text: memoryview) -> dict[str, Any]:
         limit = self.limits.json_bytes
@@ -197,15 +215,15 @@ def object_of(document: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def check_outputs(names: list[str]) -> None:
+def check_outputs(names: list[str], known: Sequence[str]) -> None:
     """Refuse outputs that are not there, or twice.
 
     Raises:
         Problem: 400.
     """
     for place, name in enumerate(names):
-        if name not in OUTPUTS:
-            raise bad_tensor(name, f"the model has no such output; it has {', '.join(OUTPUTS)}")
+        if name not in known:
+            raise bad_tensor(name, f"the model has no such output; it has {', '.join(known)}")
         if name in names[:place]:
             raise bad_tensor(name, "the output is asked for twice")
 
@@ -219,22 +237,6 @@ def check_supported(name: str, parameters: Iterable[str], unsupported: Sequence[
     for parameter in parameters:
         if parameter in unsupported:
             raise bad_tensor(name, f"the parameter '{parameter}' is not supported")
-
-
-def _outputs(document: dict[str, Any], binary_by_default: bool) -> list[WantedOutput]:
-    """The outputs asked for; all of them when none is named."""
-    declared = _objects(document, "outputs") if document.get("outputs") else []
-    names = [each.get("name") for each in declared[: len(OUTPUTS) + 1]]
-    if not all(isinstance(name, str) for name in names):
-        raise _bad("an output must have a 'name', a string")
-    check_outputs([str(name) for name in names])
-    wanted = []
-    for name, each in zip(names, declared, strict=True):
-        parameters = object_of(each, "parameters")
-        check_supported(str(name), parameters, UNSUPPORTED_OUTPUT)
-        binary = "binary_data" not in parameters and binary_by_default
-        wanted.append(WantedOutput(str(name), binary or _flag(parameters, "binary_data")))
-    return wanted or [WantedOutput(name, binary_by_default) for name in OUTPUTS]
 
 
 def _flag(parameters: dict[str, Any], name: str) -> bool:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from isoserve.models.combination import VIEWS
 from isoserve.service.inference.model import Model, Outputs
+from isoserve.service.inference.reasons import reasons
 from isoserve.service.observability.batch_histogram import BatchHistogram
 from isoserve.service.observability.drift import P_VALUE_BUCKETS
 from isoserve.service.observability.exemplars import exemplar_of
@@ -40,6 +42,12 @@ class ModelMetrics:
             "isoserve_predictions_total",
             "Verdicts by predicted class.",
             (*OF_MODEL, "label", "verdict"),
+            registry=registry,
+        )
+        self.rejections = Counter(
+            "isoserve_rejections",
+            "Images judged out-of-distribution, by the view that spoke most against them.",
+            (*OF_MODEL, "reason"),
             registry=registry,
         )
         self.p_value = BatchHistogram(
@@ -103,6 +111,8 @@ class ModelSeries:
         self.window = PValueWindow(window_key, metrics.shared_folder, owner=slot_name())
         self._alpha = np.float32(alpha)
         self._images = [metrics.images.labels(*key, verdict) for verdict in VERDICTS]
+        self._card = model.card
+        self._rejections = {view: metrics.rejections.labels(*key, view) for view in VIEWS}
         self._predictions = [
             [metrics.predictions.labels(*key, label, verdict) for verdict in VERDICTS]
             for label in model.labels
@@ -116,11 +126,14 @@ class ModelSeries:
         Args:
             request_ids: of the images, in the outputs' order.
         """
-        rejected = (~(outputs.p_value > self._alpha)).tolist()
+        rejected = (~(outputs.deciding_p_value > self._alpha)).tolist()
         ood = sum(rejected)
         self._images[0].inc(len(rejected) - ood)
         if ood:
             self._images[1].inc(ood, exemplar_of(request_ids[rejected.index(True)]))
+            for view, out in zip(reasons(self._card, outputs), rejected, strict=True):
+                if out:
+                    self._rejections[view].inc()
         self.window.add(outputs.p_value, ood)
         predictions: dict[tuple[int, bool], int] = {}
         for each in zip(outputs.predicted, rejected, strict=True):

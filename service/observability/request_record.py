@@ -94,5 +94,5 @@ class RequestRecord:
         if image.outcome is None:
             return None
         outputs, row = image.outcome
-        p_value = outputs.p_value[row]
-        return Verdict(self.labels[outputs.predicted[row]], p_value, is_ood(p_value, self.alpha))
+        out = is_ood(outputs.deciding_p_value[row], self.alpha)
+        return Verdict(self.labels[outputs.predicted[row]], outputs.p_value[row], out)

@@ -71,7 +71,9 @@ class ModelLoader:
             data = read_model_bytes(path, settings.max_model_bytes)
             if hashlib.sha256(data).hexdigest() != reply.sha256:
                 raise ModelRefused("changed", "the file was changed while it was being loaded")
-            return load_model(name, version, data, slots, settings.max_batch, settings.execution)
+            model = load_model(name, version, data, slots, settings.max_batch, settings.execution)
+            model.decide_by = settings.decide_by
+            return model
         except ModelRefused:
             raise
         except Exception as error:  # whatever one file brings about, the others are looked at

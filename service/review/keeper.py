@@ -104,7 +104,7 @@ class Keeper:
     def observe(self, jobs: Sequence[Job], pixels: Pixels, outputs: Outputs) -> None:  # noqa: ARG002
         """Queue the batch's rejected images and a sample of the others; returns at once."""
         sample = self._policy.sample
-        for row, rejected in enumerate((~(outputs.p_value > self._alpha)).tolist()):
+        for row, rejected in enumerate((~(outputs.deciding_p_value > self._alpha)).tolist()):
             if rejected or (sample and self._draw() < sample):
                 self._offer(_choose(jobs[row], outputs, row, rejected))
 

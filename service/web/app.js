@@ -7,7 +7,7 @@ import { Live } from "./live.js";
 import { rejudge, showOne } from "./result.js";
 import { models, predict, predictMany, useToken } from "./server.js";
 import { listenToStrictness, showStrictness } from "./strictness.js";
-import { inWords, isUnknown, plural, whole } from "./words.js";
+import { decidingPValue, inWords, isUnknown, plural, whole } from "./words.js";
 
 const CHUNK_IMAGES = 16;
 const CHUNK_BYTES = 16 * 2 ** 20;
@@ -182,7 +182,7 @@ function showEffect() {
   const sentences = [];
   const judged = state.entries.filter((entry) => entry.verdict);
   if (judged.length) {
-    const rejected = judged.filter((entry) => isUnknown(entry.verdict.ood.p_value, state.alpha)).length;
+    const rejected = judged.filter((entry) => isUnknown(decidingPValue(entry.verdict.ood), state.alpha)).length;
     sentences.push(judged.length === 1
       ? `The image above would be ${rejected ? "rejected" : "accepted"}.`
       : `Of your ${judged.length} images, ${rejected} would be rejected.`);

@@ -3,7 +3,7 @@
 import { scoreHistogram } from "./charts.js";
 import { byId, el } from "./dom.js";
 import { codeBlock, snippets } from "./snippets.js";
-import { inWords, percent } from "./words.js";
+import { inWords, percent, whyInWords } from "./words.js";
 
 /** Show an entry {name, url, verdict} in the section; back, if given, leads to all images. */
 export function showOne(entry, model, alpha, back) {
@@ -13,7 +13,7 @@ export function showOne(entry, model, alpha, back) {
     back ? el("button", { type: "button", className: "button", onclick: back }, "← All images") : "",
     el("div", { className: "result" }, pictures(entry, model), verdictPart(entry, model, alpha)),
     el("h3", {}, "Among genuine images"),
-    scoreHistogram(model.card.calibration.score_quantiles, entry.verdict.ood.entropic_score, alpha),
+    scoreHistogram(model.card.calibration.score_quantiles, entry.verdict.ood.ood_score, alpha),
     distances(entry.verdict, model),
     request(entry, model),
   );
@@ -26,7 +26,7 @@ export function rejudge(entry, model, alpha) {
   const section = byId("one");
   section.querySelector(".verdict-part").replaceWith(verdictPart(entry, model, alpha));
   section.querySelector("figure.chart").replaceWith(
-    scoreHistogram(model.card.calibration.score_quantiles, entry.verdict.ood.entropic_score, alpha),
+    scoreHistogram(model.card.calibration.score_quantiles, entry.verdict.ood.ood_score, alpha),
   );
 }
 
@@ -50,6 +50,7 @@ function verdictPart(entry, model, alpha) {
   return el("div", { className: `verdict-part ${words.unknown ? "unknown" : "known"}` },
     el("h2", { id: "verdict", tabIndex: -1 }, words.headline),
     el("p", {}, words.detail),
+    words.unknown ? el("p", { id: "why" }, whyInWords(verdict)) : "",
     el("h3", {}, words.unknown ? "What it would be, were it one of these" : "Its classes"),
     el("ul", { className: "bars" }, verdict.top_k.map(bar)),
     el("p", { className: "muted" },

@@ -17,10 +17,19 @@ export const plural = (number, noun, several = `${noun}s`) =>
 /** The server's comparison: both sides as float32. */
 export const isUnknown = (pValue, alpha) => Math.fround(pValue) <= Math.fround(alpha);
 
+/** The p-value that the operator decides on. */
+export const decidingPValue = (ood) => ood[ood.decided_by ?? "p_value"];
+
+/** Why an image is unknown: what speaks most against it, and which classes are nearest. */
+export function whyInWords({ explanation }) {
+  const [first, second] = explanation.nearest.map(({ label }) => `“${label}”`);
+  return `Why: it is ${explanation.why}. The nearest prototypes are ${first} and ${second}.`;
+}
+
 /** {unknown, headline, detail} of a verdict at alpha; calibration is the card's. */
 export function inWords(verdict, alpha, calibration) {
   const { label, probability } = verdict.prediction;
-  const p = verdict.ood.p_value;
+  const p = decidingPValue(verdict.ood);
   if (isUnknown(p, alpha)) {
     const none = p * (calibration.n + 1) < 1.5;
     const rare = none

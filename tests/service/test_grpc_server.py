@@ -17,7 +17,7 @@ from tiny_model import TinyModel, reference, write_tiny_model
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
-from isoserve.models.card import OUTPUT_NAMES
+from isoserve.models.card import SCHEMA_1_OUTPUTS
 from isoserve.service.inference_protocol.messages import MESSAGES, SERVICE
 
 TOKEN = "a-token-of-twenty-two!"
@@ -87,7 +87,7 @@ def test_pixels_get_what_the_formulas_say(client: triton.InferenceServerClient, 
     images = noise(n)
     expected = reference(images)
     result = client.infer("tiny", pixels(images), request_id="r-1", parameters={"alpha": 0.3})
-    for name in OUTPUT_NAMES:
+    for name in SCHEMA_1_OUTPUTS:
         np.testing.assert_allclose(result.as_numpy(name), expected[name], atol=2e-6, rtol=0)
     below = expected["p_value"].astype(np.float32) <= np.float32(0.3)
     np.testing.assert_array_equal(result.as_numpy("is_ood"), below)
@@ -147,7 +147,7 @@ def test_metadata_and_readiness(client: triton.InferenceServerClient) -> None:
     metadata = client.get_model_metadata("tiny")
     (images,) = metadata.inputs
     assert (images.name, images.datatype, list(images.shape)) == ("images", "UINT8", [-1, 8, 8, 3])
-    assert {output.name for output in metadata.outputs} == {*OUTPUT_NAMES, "is_ood", "label"}
+    assert {output.name for output in metadata.outputs} == {*SCHEMA_1_OUTPUTS, "is_ood", "label"}
 
 
 def test_models_are_loaded_and_unloaded(client: triton.InferenceServerClient) -> None:

@@ -54,7 +54,9 @@ def test_export_evaluate_and_calibrate(run: Path, colours: Path, tmp_path: Path)
     result = _isoserve("calibrate", exported, colours / "test", "--alpha", 0.2)
     assert result.exit_code == 0, result.output
     _, card = read_model(exported)
-    assert (card.calibration.alpha, card.calibration.n, card.evaluation) == (0.2, 90, [])
+    assert (card.calibration.alpha, card.calibration.n, card.evaluation) == (0.2, 51, [])
+    assert card.combination is not None
+    assert (card.score, card.combination.n) == ("combined", 39)
 
 
 def test_half_weights_are_half_the_file_and_the_same_verdicts(run: Path, tmp_path: Path) -> None:

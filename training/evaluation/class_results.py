@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isoserve.models.card import ClassResult, HeldOut
+from isoserve.models.card import ClassRejections, ClassResult, HeldOut
 from isoserve.training.evaluation.metrics import (
     accuracy,
     expected_calibration_error,
@@ -42,12 +42,13 @@ def judge(
     """Accuracy, calibration error, rejections, and the same by class, of N images.
 
     Args:
-        outputs: ``probabilities`` [N, C] and ``p_value`` [N] are looked at.
+        outputs: ``probabilities`` [N, C], ``p_value`` and ``class_p_value`` [N] are looked at.
         labels: [N], the true classes.
     """
     probabilities = outputs["probabilities"]
     predicted = probabilities.argmax(axis=1)
     rejected = outputs["p_value"] <= np.float32(alpha)
+    class_rejected = outputs["class_p_value"] <= np.float32(alpha)
     classes = probabilities.shape[1]
     confusion = confusion_matrix(labels, predicted, classes)
     per_class = []
@@ -68,9 +69,31 @@ def judge(
         ece=expected_calibration_error(probabilities, labels),
         nll=negative_log_likelihood(probabilities, labels),
         rejected=float(np.mean(rejected)),
+        class_rejected=float(np.mean(class_rejected)),
+        by_class=rejections_by_class(predicted, rejected, class_rejected, classes),
         classes=per_class,
         confusion=confusion.tolist() if classes <= MOST_IN_CONFUSION else [],
     )
+
+
+def rejections_by_class(
+    predicted: NDArray[np.int64],
+    rejected: NDArray[np.bool_],
+    class_rejected: NDArray[np.bool_],
+    num_classes: int,
+) -> list[ClassRejections]:
+    """Shares of the images [n] predicted as each class that either p-value rejects [n]."""
+    found = []
+    for label in range(num_classes):
+        members = predicted == label
+        shares = [
+            float(of[members].mean()) if members.any() else None
+            for of in (rejected, class_rejected)
+        ]
+        found.append(
+            ClassRejections(n=int(members.sum()), rejected=shares[0], class_rejected=shares[1])
+        )
+    return found
 
 
 def confusion_matrix(

@@ -18,7 +18,7 @@ from isoserve.training.evaluation.class_figures import draw_confusion, draw_wors
 from isoserve.training.evaluation.class_results import WorstImage, judge, worst_images
 from isoserve.training.evaluation.figures import new_figure, save_figure, score_histogram
 from isoserve.training.evaluation.metrics import ood_metrics
-from isoserve.training.onnx_graph import Outputs, run_graph
+from isoserve.training.onnx_graph import Outputs, deciding_scores, run_graph
 from isoserve.training.out_distributions import OutDistribution
 
 
@@ -33,6 +33,7 @@ class Evaluation:
     images: LabelledImages
     """The test images."""
     out_scores: dict[str, NDArray[np.float32]]
+    """Deciding scores, by out-distribution."""
 
     def added_to(self, card: ModelCard) -> ModelCard:
         """The card with this evaluation in place of any former one."""
@@ -57,7 +58,7 @@ class Evaluation:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
         score_histogram(
             folder / "scores.png",
-            self.inside["entropic_score"],
+            deciding_scores(self.inside),
             self.out_scores,
             threshold=card.calibration.threshold,
         )
@@ -101,8 +102,9 @@ def evaluate(
     results, out_scores = [], {}
     for out in out_distributions:
         outside = run_graph(model, out.pixels)
-        metrics = ood_metrics(inside["entropic_score"], outside["entropic_score"])
-        out_scores[out.name] = outside["entropic_score"]
+        scores = deciding_scores(outside)
+        metrics = ood_metrics(deciding_scores(inside), scores)
+        out_scores[out.name] = scores
         results.append(
             OODResult(
                 out_distribution=out.name,

@@ -21,7 +21,7 @@ from isoserve.models.errors import InputError
 from isoserve.training.data import LabelledImages
 from isoserve.training.evaluation.class_results import judge
 from isoserve.training.hold_out import smallest_calibration
-from isoserve.training.onnx_graph import run_graph
+from isoserve.training.onnx_graph import has_output, run_graph
 
 _PROBE_TEMPERATURE = 100.0
 
@@ -60,7 +60,8 @@ def calibrate(
     # At a high temperature no probability underflows, so their logarithms give the logits back.
     set_initializer(calibrated, "temperature", np.array([_PROBE_TEMPERATURE]))
     outputs = run_graph(calibrated, images.pixels)
-    scores = outputs["entropic_score"]
+    viewed = has_output(model, "ood_score")
+    scores = outputs["ood_score" if viewed else "entropic_score"]
     if not np.isfinite(scores).all():
         raise InputError(
             f"{int((~np.isfinite(scores)).sum())} of {n} calibration scores are not finite: "
@@ -71,9 +72,17 @@ def calibrate(
     predicted = cold_logits.argmax(axis=1)
     set_initializer(calibrated, "temperature", np.array([temperature]))
     counts = _set_scores(calibrated, scores, predicted, len(images.classes))
+    if viewed:
+        ranked = np.sort(outputs["entropic_score"])[np.newaxis]
+        set_initializer(calibrated, "entropic_calibration_scores", ranked)
     ordered = np.sort(scores)
     log_probabilities = log_softmax(cold_logits / temperature, axis=1)
-    p_values = (1 + np.searchsorted(ordered, scores, side="right")) / (n + 1)
+    p_values = _p_values(scores, ordered)
+    class_p_values = np.empty(n)
+    for label in range(len(images.classes)):
+        members = predicted == label
+        if members.any():
+            class_p_values[members] = _p_values(scores[members], np.sort(scores[members]))
     return Calibrated(
         model=calibrated,
         calibration=Calibration(
@@ -91,11 +100,18 @@ def calibrate(
             {
                 "probabilities": np.exp(log_probabilities).astype(np.float32),
                 "p_value": p_values.astype(np.float32),
+                "class_p_value": class_p_values.astype(np.float32),
             },
             images.labels,
             alpha,
         ),
     )
+
+
+def _p_values(scores: NDArray[np.float32], ordered: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of each score [n] among those of a calibration set in ascending order."""
+    at_most = np.searchsorted(ordered, scores, side="right")
+    return (1 + at_most) / (len(ordered) + 1)
 
 
 def guaranteed_rank(n: int, alpha: float, delta: float) -> int:

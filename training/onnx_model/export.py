@@ -26,25 +26,40 @@ from isoserve.models.card import (
     DEFAULT_ALPHA,
     DEFAULT_DELTA,
     INPUT_NAME,
-    OUTPUT_NAMES,
     DataSummary,
     InputSpec,
     Loss,
     ModelCard,
+    ScoreKind,
 )
+from isoserve.models.classifier import Classifier
 from isoserve.models.errors import InputError
 from isoserve.models.heads import HEADS, IsoMax2Head
-from isoserve.models.served_model import ServedModel
+from isoserve.models.served_model import FEATURES, PlainModel, ServedModel
 from isoserve.training.atomic import atomic_path
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.data import LabelledImages
 from isoserve.training.hold_out import evenly_spread
-from isoserve.training.onnx_model.calibrate import calibrate
+from isoserve.training.onnx_graph import without_output
+from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
 from isoserve.training.onnx_model.parity import check_parity
 
 OPSET = 20
 
+IR_VERSION = 9
+"""Of the file: what opset 20 needs, and what runtimes two years old still load (10 they refuse)."""
+
 _TRACES = ("pkg.torch.onnx.stack_trace", "pkg.torch.onnx.fx_node")
+
+
+@dataclass(frozen=True)
+class ExportImages:
+    """The images that the exported file is fitted on, at the input's size."""
+
+    held_out: LabelledImages
+    """In-distribution images the weights have never seen; they scale the views and calibrate."""
+    training: LabelledImages | None = None
+    """What the weights were trained on, for the statistics of the features."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +82,16 @@ class Description:
     licence: str = ""
     alpha: float = DEFAULT_ALPHA
     delta: float = DEFAULT_DELTA
+    score: ScoreKind | None = None
+    """Which score decides; if not given, the combined one where training images are at hand."""
 
 
 def export_checkpoint(
     checkpoint: Checkpoint,
-    held_out: LabelledImages,
+    images: ExportImages,
     *,
     name: str,
+    score: ScoreKind | None = None,
     licence: str = "",
     note: str = "",
 ) -> onnx.ModelProto:
@@ -81,7 +99,7 @@ def export_checkpoint(
     recipe = checkpoint.parsed_recipe()
     return export_network(
         checkpoint.classifier(),
-        held_out,
+        images,
         Description(
             name=name,
             classes=checkpoint.classes,
@@ -93,7 +111,7 @@ def export_checkpoint(
                 name=checkpoint.data_name,
                 digest=checkpoint.data_digest,
                 training_images=checkpoint.training_images,
-                calibration_images=len(held_out),
+                calibration_images=len(images.held_out),
                 note=note,
             ),
             seed=recipe.seed,
@@ -102,52 +120,87 @@ def export_checkpoint(
             licence=licence,
             alpha=recipe.alpha,
             delta=recipe.delta,
+            score=score,
         ),
     )
 
 
 def export_network(
-    network: nn.Module, held_out: LabelledImages, description: Description
+    network: nn.Module, images: ExportImages, description: Description
 ) -> onnx.ModelProto:
-    """Export, calibrate on the held-out images through the graph, check parity, attach the card.
+    """Export, fit scores and calibration through the graph, check parity, attach the card.
 
     Args:
         network: normalised images float [N, 3, H, W] -> :class:`isoserve.models.heads.Logits`, on
-            the CPU and in evaluation mode.
-        held_out: in-distribution images the weights have never seen, at the input's size.
+            the CPU and in evaluation mode. A :class:`isoserve.models.classifier.Classifier` with
+            one of our heads gives every view; of any other network the features are not known,
+            and it gets a file of schema 1, whose entropic score decides.
 
     Raises:
-        InputError: a scale <= 0, too few held-out images, or an output that differs between
+        InputError: a scale <= 0, too few held-out images, a combined score of a network whose
+            features are not known or without training images, or an output that differs between
             torch, float64 NumPy and ONNX Runtime by more than the bars of
             :mod:`isoserve.training.onnx_model.parity`.
     """
     _check_scales(network)
+    score = _score_of(network, images, description)
+    classes, mean, std = len(description.classes), description.mean, description.std
+    served: ServedModel | PlainModel
+    if score is None:
+        served = PlainModel(network, classes, mean, std).eval()
+    else:
+        assert isinstance(network, Classifier)
+        served = ServedModel(network, mean, std, score).eval()
     spec = description.input
-    served = ServedModel(
-        network, len(description.classes), description.mean, description.std
-    ).eval()
-    graph = to_onnx(served, torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8))
-    calibrated = calibrate(graph, held_out, alpha=description.alpha, delta=description.delta)
-    check_parity(served, calibrated.model, held_out.take(evenly_spread(len(held_out), 64)).pixels)
+    example = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
+    graph = to_onnx(served, example, served.output_names)
+    guarantee = Guarantee(description.alpha, description.delta)
+    fitted = fit_score(graph, images.training, images.held_out, guarantee)
+    model = without_output(fitted.model, FEATURES)
+    few = images.held_out.take(evenly_spread(len(images.held_out), 64))
+    check_parity(served, model, few.pixels)
     card = ModelCard(
+        schema_version=1 if score is None else 2,
+        score=fitted.score,
+        combination=fitted.combination,
+        statistics=fitted.statistics,
         name=description.name,
         classes=description.classes,
         input=spec,
         network=description.network,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         loss=loss_of(network),
-        data=description.data,
+        data=description.data.model_copy(update={"calibration_images": fitted.calibration.n}),
         seed=description.seed,
         recipe=description.recipe,
         versions=_versions(),
         command=description.command,
-        calibration=calibrated.calibration,
-        held_out=[calibrated.held_out],
+        calibration=fitted.calibration,
+        held_out=[fitted.held_out],
         licence=description.licence,
         created=datetime.now(UTC).replace(microsecond=0),
     )
-    set_card(calibrated.model, card)
-    return calibrated.model
+    set_card(model, card)
+    return model
+
+
+def has_views(network: nn.Module) -> bool:
+    """Whether the network's features and its head's class boundaries are known."""
+    return isinstance(network, Classifier) and type(network.head) in HEADS.values()
+
+
+def _score_of(
+    network: nn.Module, images: ExportImages, description: Description
+) -> ScoreKind | None:
+    """The score that decides; none for a network without views."""
+    if has_views(network):
+        return description.score or ("combined" if images.training else "entropic")
+    if description.score == "combined":
+        raise InputError(
+            f"a combined score needs the features: wrap the backbone and one of our heads in "
+            f"isoserve.Classifier; this is a {type(network).__name__}"
+        )
+    return None
 
 
 def loss_of(network: nn.Module) -> Loss:
@@ -160,24 +213,28 @@ def loss_of(network: nn.Module) -> Loss:
 
 
 def to_onnx(
-    network: nn.Module, example: Tensor, output_names: Sequence[str] = OUTPUT_NAMES
+    network: nn.Module,
+    example: Tensor,
+    output_names: Sequence[str],
+    input_name: str = INPUT_NAME,
 ) -> onnx.ModelProto:
-    """Trace ``network(images)`` with a dynamic batch into one ONNX model without external data."""
+    """Trace ``network(example)`` with a dynamic batch into one ONNX model without external data."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own dependencies
         program: Any = torch.onnx.export(
             network,
             (example,),
-            input_names=[INPUT_NAME],
+            input_names=[input_name],
             output_names=list(output_names),
-            dynamic_shapes={"images": {0: torch.export.Dim.DYNAMIC}},
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
             opset_version=OPSET,
             external_data=False,
             dynamo=True,
             verbose=False,
         )
     model: onnx.ModelProto = program.model_proto
+    model.ir_version = IR_VERSION
     del model.graph.value_info[:]  # shapes of the placeholders
     forget_sources(model)
     return model

@@ -16,13 +16,16 @@ from isoserve.models.card import read_card
 from isoserve.models.errors import InputError
 from isoserve.training.data import LabelledImages
 from isoserve.training.onnx_graph import run_graph
-from isoserve.training.onnx_model.calibrate import calibrate
 from isoserve.training.onnx_model.export import set_card
+from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
 
 SMALLEST = 256
 """Values from which on a weight is halved; of the many smaller ones nothing is gained."""
 
 OPERATORS = ("Conv", "Gemm", "MatMul")
+
+NOT_HALVED = ("whitening",)
+"""Is fitted, not learned, and enlarges what it is multiplied with."""
 
 _COMPARED = ("probabilities", "entropic_score", "p_value")
 
@@ -35,10 +38,11 @@ def with_half_weights(model: onnx.ModelProto, held_out: LabelledImages) -> onnx.
     """
     card = read_card({entry.key: entry.value for entry in model.metadata_props})
     halved = halve(model)
-    alpha, delta = card.calibration.alpha, card.calibration.delta
-    calibrated = calibrate(halved, held_out, alpha=alpha, delta=delta)
+    alpha = card.calibration.alpha
+    guarantee = Guarantee(alpha, card.calibration.delta)
+    fitted = fit_score(halved, None, held_out, guarantee, card)
     before = run_graph(model, held_out.pixels)
-    after = run_graph(calibrated.model, held_out.pixels)
+    after = run_graph(fitted.model, held_out.pixels)
     differences = {name: float(np.abs(after[name] - before[name]).max()) for name in _COMPARED}
     same = (after["p_value"] <= alpha) == (before["p_value"] <= alpha)
     recipe = card.recipe | {
@@ -52,13 +56,8 @@ def with_half_weights(model: onnx.ModelProto, held_out: LabelledImages) -> onnx.
             "same_verdict": float(np.mean(same)),
         },
     }
-    update = {
-        "calibration": calibrated.calibration,
-        "held_out": [calibrated.held_out],
-        "recipe": recipe,
-    }
-    set_card(calibrated.model, card.model_copy(update=update))
-    return calibrated.model
+    set_card(fitted.model, fitted.added_to(card).model_copy(update={"recipe": recipe}))
+    return fitted.model
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -70,7 +69,12 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     casts = []
     for initializer in graph.initializer:
         values: NDArray[np.float32] = numpy_helper.to_array(initializer)
-        if initializer.name not in read or values.dtype != np.float32 or values.size < SMALLEST:
+        if (
+            initializer.name in NOT_HALVED
+            or initializer.name not in read
+            or values.dtype != np.float32
+            or values.size < SMALLEST
+        ):
             continue
         name = initializer.name
         if float(np.abs(values).max()) > float(np.finfo(np.float16).max):

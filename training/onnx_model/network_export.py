@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from isoserve.models.card import (
     DataSummary,
     InputSpec,
     ModelCard,
+    ScoreKind,
     check_model_name,
 )
 from isoserve.models.classifier import Classifier
@@ -29,7 +30,7 @@ from isoserve.models.preprocessing import to_pixels
 from isoserve.training.atomic import check_writable
 from isoserve.training.data import LabelledImages, load_class_folders
 from isoserve.training.onnx_graph import read_model
-from isoserve.training.onnx_model.export import Description, export_network, save
+from isoserve.training.onnx_model.export import Description, ExportImages, export_network, save
 
 Images: TypeAlias = (
     "str | os.PathLike[str] | tuple[NDArray[np.uint8], Sequence[int] | NDArray[Any]]"
@@ -48,6 +49,7 @@ def export(
     mean: Sequence[float] = (0.5, 0.5, 0.5),
     std: Sequence[float] = (0.5, 0.5, 0.5),
     name: str = "model",
+    score: ScoreKind | None = None,
     alpha: float = DEFAULT_ALPHA,
     delta: float = DEFAULT_DELTA,
     licence: str = "",
@@ -64,14 +66,19 @@ def export(
         path: the model file, such as ``model_repository/pets/1/model.onnx``; written whole or not
             at all, missing folders are made.
         calibration: in-distribution images the weights have *never* seen; from these come the
-            class temperature and the p-values. 59 at the least with the default alpha and delta.
-        training: what the network was trained on, for the card: its count and its digest.
+            class temperature and the p-values. 59 at the least with the default alpha and delta;
+            a combined score sets a fifth of them aside for the scales of its views.
+        training: what the network was trained on, for the statistics of its features and for the
+            card: its count and its digest.
         classes: class names by output index; the folder's names in order if not given.
         input_size: side of the network's input in pixels, or (height, width).
         mean: of each channel of the pixels in 0..1 that the network was trained with; it is
             subtracted in the graph, and the result divided by ``std``.
         std: see ``mean``.
         name: the model's name, for the card.
+        score: what decides: ``entropic``, the score of the distances alone, or ``combined`` with
+            boundary and density, which needs ``training`` and a :class:`isoserve.Classifier`.
+            Combined if not given and both are there.
         alpha: share of in-distribution images that may be rejected.
         delta: chance that the realised share exceeds alpha at the card's ``guaranteed_alpha``.
         licence: of the weights, for the card.
@@ -86,6 +93,8 @@ def export(
     """
     path = Path(path)
     check_model_name(name, "name")
+    if score not in (None, *get_args(ScoreKind)):
+        raise InputError(f"score is {score!r}; it must be one of {', '.join(get_args(ScoreKind))}")
     for argument, share in (("alpha", alpha), ("delta", delta)):
         if not 0 < share < 1:
             raise InputError(f"{argument} is {share}; it must be between 0 and 1")
@@ -113,8 +122,9 @@ def export(
         licence=licence,
         alpha=alpha,
         delta=delta,
+        score=score,
     )
-    save(export_network(copied, held_out, description), path)
+    save(export_network(copied, ExportImages(held_out, seen), description), path)
     return read_model(path)[1]
 
 

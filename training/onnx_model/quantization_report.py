@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from isoserve.models.card import INPUT_NAME
 from isoserve.training.data import LabelledImages
 from isoserve.training.evaluation.metrics import accuracy, ood_metrics
-from isoserve.training.onnx_graph import run_graph
+from isoserve.training.onnx_graph import deciding_scores, run_graph
 from isoserve.training.out_distributions import OutDistribution
 
 BATCH_SIZES = (1, 32)
@@ -47,7 +47,7 @@ class QuantisationCost:
     n: int
     accuracy: Change
     auroc: dict[str, Change]
-    """Of the entropic score, by out-distribution."""
+    """Of the deciding score, by out-distribution."""
     speedup: dict[int, float]
     """Batch size -> int8 images a second over float32's, on one core of this machine."""
 
@@ -65,7 +65,7 @@ def measure_cost(
         out.name: Change(
             *(
                 ood_metrics(
-                    held["entropic_score"], run_graph(model, out.pixels)["entropic_score"]
+                    deciding_scores(held), deciding_scores(run_graph(model, out.pixels))
                 ).auroc
                 for model, held in zip(models, inside, strict=True)
             )

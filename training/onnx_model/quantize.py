@@ -2,7 +2,8 @@
 
 ONNX Runtime's static quantisation writes 8-bit weights, one scale a channel, and 8-bit activations
 into the backbone; the head and everything after it stay float32, because the entropic score lives
-in a band a few tenths of a nat wide. The p-values are calibrated again, through the new graph.
+in a band a few tenths of a nat wide. Statistics, scales and p-values are fitted again, through the
+new graph.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from isoserve.models.errors import InputError
 from isoserve.training.data import LabelledImages
 from isoserve.training.evaluation.evaluate import check_classes
 from isoserve.training.hold_out import hold_out, smallest_calibration
-from isoserve.training.onnx_model.calibrate import calibrate
 from isoserve.training.onnx_model.export import set_card
+from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
 from isoserve.training.onnx_model.quantization_report import QuantisationCost, measure_cost
 from isoserve.training.out_distributions import OutDistribution
 
@@ -83,6 +84,7 @@ def quantize(
     images: LabelledImages,
     out_distributions: list[OutDistribution],
     options: QuantizeOptions,
+    training: LabelledImages | None = None,
 ) -> Quantized:
     """Quantise, calibrate, measure.
 
@@ -90,6 +92,9 @@ def quantize(
         model: as :func:`isoserve.training.onnx_model.export.export_network` makes it; not changed.
         images: of the model's classes, none of which the weights have seen. Some set the ranges of
             the activations, the others calibrate and are what the cost is measured on.
+
+        training: what the weights were trained on, for the statistics of the int8 features; the
+            float32 ones stay if not given.
 
     Raises:
         InputError: other classes, too few images, a graph this program did not export or has
@@ -107,23 +112,20 @@ def quantize(
     rest, chosen = hold_out(images.labels, options.range_images, options.seed)
     ranges, held_out = images.take(chosen), images.take(rest)
     graph = to_int8(model, ranges.pixels, seven_bit_weights=options.seven_bit_weights)
-    calibrated = calibrate(graph, held_out, alpha=options.alpha, delta=options.delta)
-    cost = measure_cost(model, calibrated.model, held_out, out_distributions)
+    guarantee = Guarantee(options.alpha, options.delta)
+    fitted = fit_score(graph, training, held_out, guarantee, card)
+    cost = measure_cost(model, fitted.model, held_out, out_distributions)
     _check_bounds(cost, options)
-    new_card = card.model_copy(
+    new_card = fitted.added_to(card).model_copy(
         update={
             "precision": "int8",
-            "calibration": calibrated.calibration,
-            "held_out": [calibrated.held_out],
-            "evaluation": [],
-            "data": card.data.model_copy(update={"calibration_images": len(held_out)}),
             "recipe": card.recipe | {"quantisation": _recipe(options, cost)},
             "versions": card.versions | {"onnxruntime": onnxruntime.__version__},
             "created": datetime.now(UTC).replace(microsecond=0),
         }
     )
-    set_card(calibrated.model, new_card)
-    return Quantized(calibrated.model, new_card, cost)
+    set_card(fitted.model, new_card)
+    return Quantized(fitted.model, new_card, cost)
 
 
 def to_int8(

@@ -48,7 +48,7 @@ class HeldModel:
 def outputs(n: int) -> Outputs:
     ones = np.ones(n, dtype=np.float32)
     equal = np.full((n, 3), 1 / 3, dtype=np.float32)
-    return Outputs(equal, -ones, ones, ones, equal)
+    return Outputs(equal, -ones, -ones, ones, ones, ones, equal)
 
 
 class Setup:

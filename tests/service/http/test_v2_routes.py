@@ -16,9 +16,9 @@ from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, reference, write_tiny_model
 from tritonclient.utils import InferenceServerException
 
-from isoserve.models.card import OUTPUT_NAMES
+from isoserve.models.card import SCHEMA_1_OUTPUTS
 
-OUTPUTS = (*OUTPUT_NAMES, "is_ood", "label")
+OUTPUTS = (*SCHEMA_1_OUTPUTS, "is_ood", "label")
 INFER = "/v2/models/tiny/infer"
 
 
@@ -48,7 +48,7 @@ def files(images: list[bytes]) -> list[triton.InferInput]:
 
 def check_result(result: triton.InferResult, images: np.ndarray, alpha: float = 0.05) -> None:
     expected = reference(images)
-    for name in OUTPUT_NAMES:
+    for name in SCHEMA_1_OUTPUTS:
         np.testing.assert_allclose(result.as_numpy(name), expected[name], atol=2e-6, rtol=0)
     below = expected["p_value"].astype(np.float32) <= np.float32(alpha)
     np.testing.assert_array_equal(result.as_numpy("is_ood"), below)

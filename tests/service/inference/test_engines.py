@@ -12,7 +12,7 @@ from running_server import StartServer
 from tiny_model import TinyModel, tiny_model, write_tiny_model
 
 from isoserve.models import openvino_engine
-from isoserve.models.card import OUTPUT_NAMES
+from isoserve.models.card import SCHEMA_1_OUTPUTS
 from isoserve.models.errors import InputError
 from isoserve.service.inference import engines
 from isoserve.service.inference.agreement import PROBES, disagreement, probe_images
@@ -39,7 +39,7 @@ def test_openvino_gives_the_outputs_of_onnx_runtime(batch: int) -> None:
     images = probe_images(model.card.input)[:batch]
     for slot in (0, 1):
         expected, found = reference.run(0, images), model.run(slot, images)
-        for name in OUTPUT_NAMES:
+        for name in SCHEMA_1_OUTPUTS:
             np.testing.assert_allclose(
                 getattr(found, name), getattr(expected, name), atol=1e-4, err_msg=name
             )
@@ -141,7 +141,7 @@ def test_disagreement_is_zero_for_the_same_outputs_and_nan_is_too_large() -> Non
     assert len(images) == PROBES
     assert np.array_equal(images, probe_images(model.card.input))
     outputs = model.run(0, images)
-    same = {name: getattr(outputs, name) for name in OUTPUT_NAMES}
+    same = {name: getattr(outputs, name) for name in SCHEMA_1_OUTPUTS}
     none = disagreement(same, same, model.card)
     assert (none.p_value, none.probability, none.too_large) == (0, 0, False)
     broken = same | {"entropic_score": np.full_like(same["entropic_score"], np.nan)}

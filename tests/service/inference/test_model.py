@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import TinyModel, reference, tiny_model
 
-from isoserve.models.card import CARD_KEY, OUTPUT_NAMES
+from isoserve.models.card import CARD_KEY, SCHEMA_1_OUTPUTS
 from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
 
 Break = Callable[[onnx.ModelProto], None]
@@ -30,7 +30,7 @@ def test_a_loaded_model_gives_the_outputs_of_the_formulas() -> None:
     expected = reference(images)
     for slot in (0, 1):
         outputs = model.run(slot, images)
-        for name in OUTPUT_NAMES:
+        for name in SCHEMA_1_OUTPUTS:
             assert getattr(outputs, name) == pytest.approx(expected[name], abs=1e-5)
 
 

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from isoserve.models.card import InputSpec
 from isoserve.service.errors import Problem
 from isoserve.service.inference_protocol.compression import decompress
-from isoserve.service.inference_protocol.metadata import OUTPUTS
 from isoserve.service.inference_protocol.requests import (
     InferenceRequest,
     RequestLimits,
@@ -27,7 +26,9 @@ from isoserve.service.inference_protocol.requests import (
     read_header_length,
 )
 
-READER = RequestReader(InputSpec(height=2, width=3), RequestLimits(4, 100_000), 0.05)
+OUTPUTS = ("probabilities", "p_value", "is_ood", "label")
+
+READER = RequestReader(InputSpec(height=2, width=3), RequestLimits(4, 100_000), 0.05, OUTPUTS)
 PIXELS = np.arange(2 * 2 * 3 * 3, dtype=np.uint8).reshape(2, 2, 3, 3)
 
 

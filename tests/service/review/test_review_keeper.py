@@ -78,7 +78,8 @@ def outputs(p_values: Sequence[float]) -> Outputs:
     n = len(p_values)
     p = np.array(p_values, dtype=np.float32)
     probabilities = np.tile(np.array([[0.2, 0.8]], dtype=np.float32), (n, 1))
-    return Outputs(probabilities, -np.ones(n, dtype=np.float32), p, p, probabilities)
+    scores = -np.ones(n, dtype=np.float32)
+    return Outputs(probabilities, scores, scores, p, p, p, probabilities)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

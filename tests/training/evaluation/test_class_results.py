@@ -15,7 +15,7 @@ GENERATOR = np.random.default_rng(0)
 LABELS = GENERATOR.integers(0, 4, 300)
 PROBABILITIES = GENERATOR.dirichlet(np.ones(5), 300).astype(np.float32)
 P_VALUES = GENERATOR.random(300).astype(np.float32)
-OUTPUTS = {"probabilities": PROBABILITIES, "p_value": P_VALUES}
+OUTPUTS = {"probabilities": PROBABILITIES, "p_value": P_VALUES, "class_p_value": P_VALUES}
 
 
 def test_classes_are_counted_as_scikit_learn_counts_them() -> None:
@@ -32,7 +32,11 @@ def test_classes_are_counted_as_scikit_learn_counts_them() -> None:
 
 def test_a_matrix_of_very_many_classes_is_left_out() -> None:
     probabilities = np.full((2, 101), 1 / 101, np.float32)
-    outputs = {"probabilities": probabilities, "p_value": P_VALUES[:2]}
+    outputs = {
+        "probabilities": probabilities,
+        "p_value": P_VALUES[:2],
+        "class_p_value": P_VALUES[:2],
+    }
     found = judge("test", outputs, np.array([0, 1]), 0.05)
     assert found.confusion == []
     assert len(found.classes) == 101
@@ -53,7 +57,7 @@ def test_both_are_drawn_with_their_names() -> None:
     draw_confusion(figure.subplots(), [[3, 1], [0, 2]], ["cat", "dog"])
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["3", "1", "2"]
-    outputs = {"probabilities": PROBABILITIES, "p_value": P_VALUES}
+    outputs = {"probabilities": PROBABILITIES, "p_value": P_VALUES, "class_p_value": P_VALUES}
     worst = worst_images(outputs, LABELS, most=7)
     figure = new_figure()
     draw_worst(figure, worst, np.zeros((300, 8, 8, 3), np.uint8), list("abcde"))

@@ -14,7 +14,7 @@ from scipy.stats import binom
 from torch import Tensor, nn
 from training_run import train_here, training_images
 
-from isoserve.models.card import OUTPUT_NAMES, DataSummary, InputSpec, read_card
+from isoserve.models.card import SCHEMA_2_OUTPUTS, DataSummary, InputSpec, read_card
 from isoserve.models.errors import InputError
 from isoserve.models.heads import Logits
 from isoserve.training.checkpoint import Checkpoint
@@ -22,7 +22,13 @@ from isoserve.training.data import LabelledImages, load_images, split
 from isoserve.training.evaluation.evaluate import evaluate
 from isoserve.training.onnx_graph import read_model, run_graph
 from isoserve.training.onnx_model.calibrate import calibrate, fit_temperature, guaranteed_rank
-from isoserve.training.onnx_model.export import Description, export_checkpoint, export_network, save
+from isoserve.training.onnx_model.export import (
+    Description,
+    ExportImages,
+    export_checkpoint,
+    export_network,
+    save,
+)
 from isoserve.training.out_distributions import load_out_distribution
 from isoserve.training.recipe import Recipe
 
@@ -35,25 +41,33 @@ def checkpoint(
 
 
 @pytest.fixture(scope="module")
-def held_out(colours: Path, quick: Recipe) -> LabelledImages:
-    return split(training_images(colours, quick), quick)[1]
+def images(colours: Path, quick: Recipe) -> ExportImages:
+    training, held_out = split(training_images(colours, quick), quick)
+    return ExportImages(held_out, training)
+
+
+@pytest.fixture(scope="module")
+def held_out(images: ExportImages) -> LabelledImages:
+    return images.held_out
 
 
 @pytest.fixture(scope="module")
 def model_file(
     checkpoint: Checkpoint,
-    held_out: LabelledImages,
+    images: ExportImages,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.onnx"
-    save(export_checkpoint(checkpoint, held_out, name="colours"), path)
+    save(export_checkpoint(checkpoint, images, name="colours"), path)
     return path
 
 
 def _alone(path: Path, pixels: np.ndarray) -> dict[str, np.ndarray]:
     """The copied file, read with onnxruntime alone."""
     session = onnxruntime.InferenceSession(path.read_bytes())
-    return dict(zip(OUTPUT_NAMES, session.run(OUTPUT_NAMES, {"images": pixels}), strict=True))
+    return dict(
+        zip(SCHEMA_2_OUTPUTS, session.run(SCHEMA_2_OUTPUTS, {"images": pixels}), strict=True)
+    )
 
 
 def test_one_file_carries_everything(model_file: Path, held_out: LabelledImages) -> None:
@@ -68,7 +82,7 @@ def test_one_file_carries_everything(model_file: Path, held_out: LabelledImages)
     assert [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()] == [
         ("images", "tensor(uint8)", [16, 16, 3])
     ]
-    assert tuple(output.name for output in session.get_outputs()) == OUTPUT_NAMES
+    assert tuple(output.name for output in session.get_outputs()) == SCHEMA_2_OUTPUTS
 
 
 def test_outputs_are_the_arithmetic_of_the_distances(
@@ -87,7 +101,7 @@ def test_outputs_are_the_arithmetic_of_the_distances(
 
 def test_p_values_are_the_conformal_formula(model_file: Path, held_out: LabelledImages) -> None:
     outputs = _alone(model_file, held_out.pixels)
-    scores, predicted = outputs["entropic_score"], outputs["probabilities"].argmax(axis=1)
+    scores, predicted = outputs["ood_score"], outputs["probabilities"].argmax(axis=1)
     for index, score in enumerate(scores):
         everyone = (1 + (scores <= score).sum()) / (len(scores) + 1)
         same = scores[predicted == predicted[index]]
@@ -114,7 +128,9 @@ def test_every_head_exports_in_parity(
     recipe = quick.model_copy(update={"loss": loss, "epochs": 1})
     checkpoint = train_here(colours, recipe, tmp_path)
     images = training_images(colours, recipe)
-    model = export_checkpoint(checkpoint, split(images, recipe)[1], name=f"colours-{len(loss)}")
+    model = export_checkpoint(
+        checkpoint, ExportImages(*split(images, recipe)[::-1]), name=f"colours-{len(loss)}"
+    )
     assert read_card({e.key: e.value for e in model.metadata_props}).loss == loss
 
 
@@ -126,7 +142,7 @@ def test_a_scale_that_is_not_positive_is_refused(
     try:
         scales[1] = -0.5
         with pytest.raises(InputError, match=r"smallest learned scale is -0\.5"):
-            export_checkpoint(checkpoint, held_out, name="colours")
+            export_checkpoint(checkpoint, ExportImages(held_out), name="colours")
     finally:
         scales.copy_(kept)
 
@@ -140,7 +156,7 @@ def test_an_export_that_differs_from_torch_is_refused(
 
     monkeypatch.setattr("isoserve.training.onnx_model.parity.run_graph", broken)
     with pytest.raises(InputError, match="distances at batch 1 differs by 0.0002"):
-        export_checkpoint(checkpoint, held_out, name="colours")
+        export_checkpoint(checkpoint, ExportImages(held_out), name="colours")
 
 
 def test_too_few_images_to_calibrate(model_file: Path, held_out: LabelledImages) -> None:
@@ -192,7 +208,7 @@ def test_a_class_never_predicted_takes_the_marginal_scores(
         np.repeat(only_blue.labels, 5),
         held_out.classes,
     )
-    model = export_checkpoint(checkpoint, images, name="blue")
+    model = export_checkpoint(checkpoint, ExportImages(images), name="blue")
     weights = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
     counts = read_card({e.key: e.value for e in model.metadata_props}).calibration.class_counts
     unseen = counts.index(0)
@@ -273,7 +289,7 @@ def test_any_network_that_gives_logits_is_exported(held_out: LabelledImages) -> 
             name="colours", digest="", training_images=1, calibration_images=len(held_out)
         ),
     )
-    model = export_network(network, held_out, description)
+    model = export_network(network, ExportImages(held_out), description)
     card = read_card({entry.key: entry.value for entry in model.metadata_props})
     assert card.loss == "custom"
     assert card.parameters == 12

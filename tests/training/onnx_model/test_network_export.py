@@ -96,7 +96,13 @@ def test_the_card_says_what_was_given(model_file: Path) -> None:
     assert (card.name, card.network, card.loss) == ("colours", "Backbone", "isomax2")
     assert card.classes == CLASSES
     assert (card.input.height, card.input.width) == (12, 16)
-    assert (card.data.training_images, card.calibration.n) == (480, 300)
+    assert (card.data.training_images, card.calibration.n) == (480, 240)
+    assert card.combination is not None
+    assert (card.score, card.combination.n, card.combination.fitted_on) == (
+        "combined",
+        60,
+        "held-out",
+    )
     assert len(card.data.digest) == 64
     assert card.held_out[0].accuracy > 0.9
 

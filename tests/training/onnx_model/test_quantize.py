@@ -99,7 +99,7 @@ def test_convolutions_are_8_bit_a_scale_a_channel_and_the_head_is_float32(
 def test_its_p_values_rank_among_its_own_scores(int8: Path, held_out: LabelledImages) -> None:
     model, card = read_model(int8)
     outputs = run_graph(model, held_out.pixels)
-    scores = outputs["entropic_score"]
+    scores = outputs["ood_score"]
     n = len(scores)
     expected = [(1 + sum(other <= score for other in scores)) / (n + 1) for score in scores]
     np.testing.assert_allclose(outputs["p_value"], expected, rtol=1e-6)

@@ -1,0 +1,173 @@
+"""The outputs of an exported model once more, in float64 NumPy and written apart from torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp, softmax
+
+from isoserve.models.combination import SHARPNESS, VIEWS, WEIGHTS
+from isoserve.models.heads import (
+    HEADS,
+    IsoMax2Head,
+    IsoMaxHead,
+    IsoMaxPlusHead,
+    SoftMaxHead,
+)
+from isoserve.models.served_model import PlainModel, ServedModel
+
+Fitted = dict[str, NDArray[np.float32]]
+"""What was fitted after the export, by the initialiser's name."""
+
+Floats = NDArray[np.float64]
+References = dict[str, Floats]
+
+
+@torch.no_grad()
+def numpy_outputs(
+    served: ServedModel | PlainModel, fitted: Fitted, pixels: NDArray[np.uint8]
+) -> References:
+    """Outputs by name for uint8 [N, H, W, 3], on torch's features.
+
+    Of a network whose head is not one of ours, on torch's logits.
+    """
+    images = torch.from_numpy(pixels)
+    if isinstance(served, PlainModel):
+        cold_logits, score_logits = (logits.double().numpy() for logits in served.logits(images))
+        return _scores_and_p_values(cold_logits, score_logits, {}, fitted)
+    return outputs_of_features(
+        served.classifier.head, served.features(images).double().numpy(), fitted
+    )
+
+
+@torch.no_grad()
+def outputs_of_features(head: torch.nn.Module, features: Floats, fitted: Fitted) -> References:
+    """The same for features [N, D] of a model of schema 2."""
+    cold_logits, score_logits = numpy_logits(head, features)
+    views = {
+        "boundary_score": numpy_boundary(head, features, cold_logits.argmax(axis=1)),
+        "density_score": _density(features, fitted),
+    }
+    return _scores_and_p_values(cold_logits, score_logits, views, fitted)
+
+
+def numpy_logits(head: torch.nn.Module, features: Floats) -> tuple[Floats, Floats]:
+    """Cold and score logits [N, C] of features [N, D]."""
+    state, f = _state(head), features
+    if isinstance(head, SoftMaxHead):
+        z = f @ state["linear.weight"].T + state["linear.bias"]
+        return z, z
+    p = state["prototypes"]
+    if isinstance(head, IsoMaxPlusHead):
+        f = f / np.linalg.norm(f, axis=1, keepdims=True)
+        p = p / np.linalg.norm(p, axis=1, keepdims=True)
+    d = np.sqrt(((f[:, np.newaxis] - p) ** 2).sum(axis=-1))
+    if isinstance(head, IsoMaxPlusHead):
+        d = np.abs(state["distance_scale"]) * d
+    if isinstance(head, IsoMax2Head):
+        return -state["scales"] * d - state["tilts"], -d
+    assert isinstance(head, (IsoMaxHead, IsoMaxPlusHead))
+    return -head.entropic_scale * d, -d
+
+
+def numpy_boundary(head: torch.nn.Module, features: Floats, predicted: NDArray[np.int64]) -> Floats:
+    """Distance [N] of features [N, D] to the nearest boundary of the predicted class [N].
+
+    From vectors, where :mod:`isoserve.models.boundaries` needs only distances.
+    """
+    state = _state(head)
+    nearest = np.full(len(features), np.inf)
+    for n, (f, i) in enumerate(zip(features, predicted, strict=True)):
+        for j in range(len(state["linear.weight" if "linear.weight" in state else "prototypes"])):
+            if j != i:
+                nearest[n] = min(nearest[n], _distance(head, state, f, (int(i), j)))
+    return nearest
+
+
+def numpy_combined(
+    scores: NDArray[np.floating], centres: NDArray[np.floating], spreads: NDArray[np.floating]
+) -> Floats:
+    """The combined score [N] of the views' scores [N, V]."""
+    deviations = (scores - centres) / spreads
+    weights = np.array([WEIGHTS[view] for view in VIEWS])
+    found: Floats = -logsumexp(-SHARPNESS * deviations, axis=1, b=weights)
+    return found
+
+
+def _distance(
+    head: torch.nn.Module, state: dict[str, Floats], f: Floats, pair: tuple[int, int]
+) -> float:
+    i, j = pair
+    if isinstance(head, SoftMaxHead):
+        w, b = state["linear.weight"], state["linear.bias"]
+        return float(((w[i] - w[j]) @ f + b[i] - b[j]) / np.linalg.norm(w[i] - w[j]))
+    p = state["prototypes"]
+    if isinstance(head, IsoMaxPlusHead):
+        p = p / np.linalg.norm(p, axis=1, keepdims=True)
+        f = f / np.linalg.norm(f)
+    if not isinstance(head, IsoMax2Head):
+        across = p[j] - p[i]
+        return float(((p[i] + p[j]) / 2 - f) @ across / np.linalg.norm(across))
+    s, tilt = state["scales"], state["tilts"][j] - state["tilts"][i]
+    from_i, from_j = f - p[i], f - p[j]
+    d_i, d_j = np.linalg.norm(from_i), np.linalg.norm(from_j)
+    margin = (s[j] * d_j + tilt) ** 2 - (s[i] * d_i) ** 2
+    slope = 2 * (s[j] * (s[j] * d_j + tilt) * from_j / d_j - s[i] ** 2 * from_i)
+    steepness = np.linalg.norm(slope)
+    along = from_j @ slope / (d_j * steepness)
+    bend = s[j] ** 2 - s[i] ** 2 + tilt * s[j] / d_j * (1 - along**2)
+    root = np.sqrt(max(steepness**2 - 4 * bend * margin, 0.0))
+    return float(2 * margin / (steepness + root))
+
+
+def _density(features: Floats, fitted: Fitted) -> Floats:
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    whitened = unit @ fitted["whitening"].astype(np.float64)
+    away = whitened[:, np.newaxis] - fitted["class_means"].astype(np.float64)
+    found: Floats = -np.sqrt((away**2).sum(axis=2)).min(axis=1)
+    return found
+
+
+def _scores_and_p_values(
+    cold_logits: Floats, score_logits: Floats, views: References, fitted: Fitted
+) -> References:
+    entropic = (softmax(score_logits, axis=1) * log_softmax(score_logits, axis=1)).sum(axis=1)
+    predicted = cold_logits.argmax(axis=1)
+    found: References = {
+        "probabilities": softmax(cold_logits / fitted["temperature"], axis=1),
+        "entropic_score": entropic,
+        "distances": -score_logits,
+        **views,
+    }
+    deciding = entropic
+    if "view_centres" in fitted:
+        scores = np.stack([entropic, views["boundary_score"], views["density_score"]], axis=1)
+        deciding = numpy_combined(scores, fitted["view_centres"], fitted["view_spreads"])
+    if views:
+        found["ood_score"] = deciding
+        found["entropic_p_value"] = _p_value(
+            entropic, fitted["entropic_calibration_scores"], fitted["calibration_denominator"]
+        )
+    found["p_value"] = _p_value(
+        deciding, fitted["calibration_scores"], fitted["calibration_denominator"]
+    )
+    found["class_p_value"] = _p_value(
+        deciding,
+        fitted["class_calibration_scores"][predicted],
+        fitted["class_calibration_denominators"][predicted],
+    )
+    return found
+
+
+def _p_value(
+    scores: Floats, rows: NDArray[np.float32], denominators: NDArray[np.float32]
+) -> Floats:
+    at_most = (rows <= scores[:, np.newaxis]).sum(axis=1)
+    found: Floats = (1 + at_most) / denominators
+    return found
+
+
+def _state(head: torch.nn.Module) -> dict[str, Floats]:
+    assert type(head) in HEADS.values()
+    return {name: value.double().numpy() for name, value in head.state_dict().items()}

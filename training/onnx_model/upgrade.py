@@ -1,0 +1,237 @@
+"""An old file's network under the present graph: the new score without training.
+
+What stands before the features is taken as it is; head, scores and p-values are exported anew and
+put behind it. So a file of schema 1 becomes one of schema 2, and the deciding score is changed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import compose, numpy_helper
+
+from isoserve.models.card import ModelCard, ScoreKind
+from isoserve.models.errors import InputError
+from isoserve.models.heads import (
+    HEADS,
+    Head,
+    IsoMax2Head,
+    IsoMaxHead,
+    IsoMaxPlusHead,
+    SoftMaxHead,
+)
+from isoserve.models.served_model import FEATURES, Verdict
+from isoserve.training.hold_out import evenly_spread
+from isoserve.training.onnx_graph import has_initializer, run_graph
+from isoserve.training.onnx_model.calibrate import set_initializer
+from isoserve.training.onnx_model.export import ExportImages, to_onnx
+from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
+from isoserve.training.onnx_model.parity import BARS, check_features
+
+HEAD_SCOPE = "'classifier.head'"
+"""Stands in the name scopes the exporter gives each node that came out of the head."""
+
+TAIL = "tail/"
+"""Before the inner names of what is put behind the features."""
+
+KEPT = ("whitening", "class_means", "view_centres", "view_spreads")
+"""What was fitted before and is carried over where both graphs have it."""
+
+
+def upgrade(
+    model: onnx.ModelProto, card: ModelCard, images: ExportImages, guarantee: Guarantee
+) -> tuple[onnx.ModelProto, ModelCard]:
+    """The combined score for a model of any schema, fitted, checked, its card not yet inside.
+
+    Raises:
+        InputError: a graph that this program did not export, no training images, too few held-out
+            ones, or outputs that differ from float64 NumPy's or from the old model's.
+    """
+    fresh = with_score(model, card, "combined")
+    fitted = fit_score(fresh, images.training, images.held_out, guarantee)
+    few = images.held_out.take(evenly_spread(len(images.held_out), 64)).pixels
+    check_features(head_of(model, card), fitted.model, few)
+    old, new = (run_graph(each, few, names=("distances",)) for each in (model, fitted.model))
+    apart = float(np.abs(old["distances"] - new["distances"]).max())
+    if not apart <= BARS["distances"]:
+        raise InputError(
+            f"upgrade refused: the distances differ by {apart:.2g} from the old model's"
+        )
+    return fitted.model, fitted.added_to(card)
+
+
+def with_score(model: onnx.ModelProto, card: ModelCard, score: ScoreKind) -> onnx.ModelProto:
+    """The model's network with a graph of schema 2 behind its features, still to be fitted.
+
+    Statistics and scales that the model has are kept; calibration scores are placeholders.
+
+    Raises:
+        InputError: the graph names no head or features, or the head is not one of ours: it was
+            not exported by this program, or was rewritten since.
+    """
+    head = head_of(model, card)
+    verdict = Verdict(head, score).eval()
+    tail = to_onnx(verdict, torch.zeros(2, head.num_features), verdict.output_names, FEATURES)
+    before = _up_to_features(model)
+    prefixed = compose.add_prefix(tail, TAIL, rename_inputs=False, rename_outputs=False)
+    for name, _ in verdict.named_buffers():
+        _rename(prefixed, TAIL + name, name)
+    before.ir_version = prefixed.ir_version
+    joined = compose.merge_models(before, prefixed, io_map=[(FEATURES, FEATURES)])
+    del joined.graph.value_info[:]
+    for name in KEPT:
+        if has_initializer(model, name) and has_initializer(joined, name):
+            set_initializer(joined, name, _array(model, name))
+    return joined
+
+
+def head_of(model: onnx.ModelProto, card: ModelCard) -> Head:
+    """The head, rebuilt from the graph's constants.
+
+    Raises:
+        InputError: as :func:`with_score`.
+    """
+    if card.loss not in HEADS:
+        raise InputError(
+            f"the model's loss is {card.loss!r}: of a head that is not one of "
+            f"{', '.join(HEADS)} the class boundaries are not known"
+        )
+    head_class = HEADS[card.loss]
+    try:
+        values, entropic_scale = _parameters(model, head_class, len(card.classes))
+    except LookupError as error:
+        raise InputError(
+            f"the graph's {card.loss} head is not as this program exports it ({error}): it was "
+            "made elsewhere, or rewritten since"
+        ) from error
+    found = values.get("linear.weight", values.get("prototypes"))
+    assert found is not None
+    head = head_class(found.shape[1], len(card.classes))
+    if isinstance(head, (IsoMaxHead, IsoMaxPlusHead)):
+        head.entropic_scale = entropic_scale
+    head.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in values.items()})
+    return head.eval()
+
+
+Values = dict[str, NDArray[np.float32]]
+
+
+def _parameters(
+    model: onnx.ModelProto, head_class: type[Head], classes: int
+) -> tuple[Values, float]:
+    """The head's state and its entropic scale, where it has one.
+
+    Raises:
+        LookupError: says what was sought and not found once.
+    """
+    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    names = {
+        name
+        for node in model.graph.node
+        if HEAD_SCOPE in _scopes(node)
+        for name in node.input
+        if name in constants and constants[name].dtype == np.float32
+    }
+    by_class = [name for name in names if constants[name].shape == (classes,)]
+    tables = [name for name in names if constants[name].ndim == 2]
+    points = constants[_only(tables, "table of one row a class")]
+    if head_class is SoftMaxHead:
+        weight = points if points.shape[0] == classes else points.T
+        bias = constants[_only(by_class, "bias")]
+        return {"linear.weight": weight, "linear.bias": bias}, 1.0
+    values = {"prototypes": points}
+    if head_class is IsoMax2Head:
+        tilts = _only([name for name in by_class if name.endswith("tilts")], "tilt a class")
+        scales = _only([name for name in by_class if name != tilts], "scale a class")
+        # The exporter has folded the scales' sign into them.
+        return values | {"tilts": constants[tilts], "scales": np.abs(constants[scales])}, 1.0
+    if head_class is IsoMaxPlusHead:
+        scale = _only([name for name in names if constants[name].shape == (1,)], "distance scale")
+        values["distance_scale"] = constants[scale]
+    # The other scalar of this head is the least length a vector is divided by.
+    scalars = [name for name in names if constants[name].ndim == 0 and constants[name] > 1e-6]
+    return values, float(constants[_only(scalars, "entropic scale")])
+
+
+def _only(names: list[str], what: str) -> str:
+    if len(names) != 1:
+        raise LookupError(f"it has {len(names)} candidates for the {what}")
+    return names[0]
+
+
+def _up_to_features(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The nodes that the features need, and these as the only output, named ``features``."""
+    nodes = list(model.graph.node)
+    name = _features_of(nodes)
+    made_by = {output: node for node in nodes for output in node.output}
+    needed, waiting = set(), [name]
+    while waiting:
+        output = waiting.pop()
+        if output in needed:
+            continue
+        needed.add(output)
+        if output in made_by:
+            waiting += [each for each in made_by[output].input if each]
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    graph = found.graph
+    kept = [node for node in nodes if needed.intersection(node.output)]
+    constants = [each for each in graph.initializer if each.name in needed]
+    for field, values in (("node", kept), ("initializer", constants)):
+        copies = [type(value).FromString(value.SerializeToString()) for value in values]
+        del getattr(graph, field)[:]
+        getattr(graph, field).extend(copies)
+    del graph.output[:]
+    del graph.value_info[:]
+    graph.output.append(
+        onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, ["N", None])
+    )
+    _rename(found, name, FEATURES)
+    del found.metadata_props[:]
+    return found
+
+
+def _features_of(nodes: list[onnx.NodeProto]) -> str:
+    """The one tensor that the head takes from before it."""
+    if any(FEATURES in node.output for node in nodes):
+        return FEATURES
+    in_head = [node for node in nodes if HEAD_SCOPE in _scopes(node)]
+    inner = {output for node in in_head for output in node.output}
+    made = {output for node in nodes for output in node.output}
+    taken = {each for node in in_head for each in node.input if each in made - inner}
+    # The shape of the batch, which a head may look at, is no feature.
+    floats = {each for each in taken if not _is_shape(each, nodes)}
+    if len(floats) != 1:
+        raise InputError(
+            "the graph does not name the features that its head takes: it was not exported by "
+            "this program, or was rewritten since"
+        )
+    return floats.pop()
+
+
+def _is_shape(name: str, nodes: list[onnx.NodeProto]) -> bool:
+    return any(name in node.output and node.op_type == "Shape" for node in nodes)
+
+
+def _scopes(node: onnx.NodeProto) -> str:
+    entries = {entry.key: entry.value for entry in node.metadata_props}
+    return entries.get("pkg.torch.onnx.name_scopes", "")
+
+
+def _array(model: onnx.ModelProto, name: str) -> NDArray[np.float32]:
+    found = next(each for each in model.graph.initializer if each.name == name)
+    return np.asarray(numpy_helper.to_array(found), dtype=np.float32)
+
+
+def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
+    """Rename a tensor wherever it stands."""
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
+    for initializer in model.graph.initializer:
+        if initializer.name == old:
+            initializer.name = new
