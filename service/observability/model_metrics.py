@@ -22,6 +22,9 @@ from isoserve.service.observability.score_histogram import ScoreHistograms
 VERDICTS = ("in_distribution", "ood")
 OF_MODEL = ("model", "version")
 
+KEPT_VERSIONS = 10
+"""Versions that have left and whose counts stay, for a rollback and for the scrapes after it."""
+
 
 class ModelMetrics:
     """The series of all versions.
@@ -32,6 +35,7 @@ class ModelMetrics:
 
     def __init__(self, registry: CollectorRegistry, shared_folder: Path | None) -> None:
         self.shared_folder = shared_folder
+        self._gone: dict[tuple[str, str], Sequence[str]] = {}
         self.images = Counter(
             "isoserve_images_total",
             "Verdicts at the operator's alpha.",
@@ -83,14 +87,22 @@ class ModelMetrics:
     def model_serves(self, model: Model, alpha: float) -> ModelSeries:
         """Create the version's series, at zero, and mark it as serving."""
         key = (model.name, str(model.version))
+        self._gone.pop(key, None)
         self._info.labels(*_info_labels(model)).set(1)
         self._alpha.labels(*key).set(alpha)
         self._calibration_images.labels(*key).set(model.card.calibration.n)
         return ModelSeries(self, model, alpha)
 
     def model_left(self, model: Model) -> None:
-        """The version serves no more; its counts stay, as Prometheus expects of counters."""
+        """The version serves no more; its counts stay, until several others have left after it.
+
+        Where several processes count, the counts of all versions stay: they are in files.
+        """
         key = (model.name, str(model.version))
+        self._gone[key] = model.labels
+        while len(self._gone) > KEPT_VERSIONS and self.shared_folder is None:
+            oldest = next(iter(self._gone))
+            self._forget(oldest, self._gone.pop(oldest))
         for gauge, labels in (
             (self._info, _info_labels(model)),
             (self._alpha, key),
@@ -100,6 +112,15 @@ class ModelMetrics:
                 gauge.remove(*labels)
             else:
                 gauge.labels(*labels).set(LEFT)
+
+    def _forget(self, key: tuple[str, str], labels: Sequence[str]) -> None:
+        """Remove a version's counts: each swap would add some kilobytes to every scrape."""
+        for verdict in VERDICTS:
+            self.images.remove(*key, verdict)
+            for label in labels:
+                self.predictions.remove(*key, label, verdict)
+        self.p_value.remove(*key)
+        self.entropic_score.remove(key)
 
 
 class ModelSeries:

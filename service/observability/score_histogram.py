@@ -47,6 +47,10 @@ class ScoreHistograms:
             self._of_version[key] = had
         return had[1].labels(*key)
 
+    def remove(self, key: tuple[str, str]) -> None:
+        """Forget the histogram of a version."""
+        self._of_version.pop(key, None)
+
     def collect(self) -> Iterator[Metric]:
         """What a registry asks for at a scrape."""
         metric = Metric(NAME, TEXT, "histogram")

@@ -20,6 +20,7 @@ from isoserve.service.errors import Problem
 from isoserve.service.inference.model import Model, ModelRefused
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.folder import Files, ModelFolder
+from isoserve.service.repository.freed_memory import return_freed_memory
 from isoserve.service.repository.loader import ModelLoader
 from isoserve.service.repository.missing_shadows import MissingShadows
 from isoserve.service.repository.shadow import Shadow, ShadowCounts
@@ -59,6 +60,7 @@ class Repository:
         self._stopping = threading.Event()
         self._loader = ModelLoader(settings)
         self._patient_until = math.inf
+        self._left = False
         self._watcher = threading.Thread(target=self._watch, name="repository", daemon=True)
         self._root_fault = ""
         self.shadows = settings.shadows
@@ -172,8 +174,9 @@ class Repository:
             for record in self.models.values():
                 served = record.served
                 if served is not None and (ended := served.model.ended):
-                    known = record.versions[served.model.version]
-                    known.becomes("refused", "run_seconds", ended)
+                    known = record.versions.get(served.model.version)
+                    if known is not None and known.state == "serving":
+                        known.becomes("refused", "run_seconds", ended)
             found = self._on_disk()
             for name in [*self.models]:
                 if name not in found:
@@ -186,6 +189,9 @@ class Repository:
                     self._refresh(record, files)
                     self.models[name] = record
             settled = self._loader.tidy()
+            if settled and self._left:
+                self._left = False
+                return_freed_memory()
             if settled:
                 self._missing_shadows.report(self.models)
             if settled or time.monotonic() > self._patient_until:
@@ -331,6 +337,7 @@ class Repository:
         if old is not None:
             self._metrics.models.model_left(old.model)
             old.series.window.close()
+            self._left = True
         record.served = (
             None
             if model is None
