@@ -24,10 +24,12 @@ from isoserve.service.batching.predictor import Predictor
 from isoserve.service.batching.shadow_runner import ShadowRunner
 from isoserve.service.batching.thread_pools import ThreadPools
 from isoserve.service.errors import Problem
+from isoserve.service.http.cors import Cors
 from isoserve.service.http.error_handlers import add_error_handlers
 from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchange
 from isoserve.service.http.file_limits import grpc_connections
-from isoserve.service.http.middleware import RequestMiddleware
+from isoserve.service.http.hosts import Hosts
+from isoserve.service.http.middleware import Border, RequestMiddleware
 from isoserve.service.http.openapi import complete_document, serve_document
 from isoserve.service.http.problems import problem_of
 from isoserve.service.http.request_head import RequestHead
@@ -62,6 +64,9 @@ class Application:
     def __init__(self, settings: Settings, log_writer: LogWriter | None = None) -> None:
         self.settings = settings
         self._guard = _guard(settings)
+        self._border = Border(
+            Hosts(settings.allowed_hosts, settings.host), Cors(settings.cors_origins), self._guard
+        )
         self.grpc_connections = grpc_connections(settings.max_connections)
         self.slots = settings.slots or max(1, usable_cores() // settings.workers)
         self.metrics = Metrics()
@@ -86,7 +91,7 @@ class Application:
         )
         self.api = self._fastapi()
         self._budget = BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc)
-        self._exchanges = RequestMiddleware(self.api, self._observer, self._budget, self._guard)
+        self._exchanges = RequestMiddleware(self.api, self._observer, self._budget, self._border)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._exchanges(scope, receive, send)
@@ -121,7 +126,7 @@ class Application:
 
     def fast_path(self, head: RequestHead, connection: Connection) -> FastPathExchange | None:
         """The exchange of a request that need not go through the application."""
-        if self._guard is not None:
+        if self._guard is not None or self._border.hosts.are_named:
             return None
         return self._fast_path.begin(head, connection)
 

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import grpc
+from starlette.types import Scope
 
 from isoserve.service.auth import Guard
 from isoserve.service.batching.body_budget import BodyBudget, BodyHold
@@ -153,7 +154,7 @@ class GrpcServer:
             hold = BodyHold(self._limits.budget)
             context.set_trailing_metadata((("x-request-id", record.id),))
             try:
-                self._check_token(name, headers)
+                record.caller = self._check_token(name, headers)
                 message = await self._message(messages)
                 hold.grow(len(message))
                 return await self._calls.answer(name, message, record, hold)
@@ -196,10 +197,18 @@ class GrpcServer:
         except StopAsyncIteration as error:
             raise Problem(400, "bad_request", "the call has no message") from error
 
-    def _check_token(self, name: str, headers: Headers) -> None:
+    def _check_token(self, name: str, headers: Headers) -> str:
+        """The name of the caller's token, if it has one."""
         guard = self._limits.guard
-        if guard is not None and not guard.is_authorized({"path": PATHS[name], "headers": headers}):
+        if guard is None:
+            return ""
+        scope: Scope = {"path": PATHS[name], "headers": headers}
+        refused = guard.refusal(scope)
+        if refused is not None and refused.status == 401:
             raise Problem(401, "unauthorised", "send the metadata 'authorization: Bearer TOKEN'")
+        if refused is not None:
+            raise refused
+        return scope["caller"].name if "caller" in scope else ""
 
 
 def _refuse(context: Any, code: grpc.StatusCode, detail: str) -> None:

@@ -122,7 +122,20 @@ class Settings(BaseSettings):
     token_file: Path | None = Field(
         None,
         description="File of bearer tokens, one a line, read again when it changes; with none, "
-        "every request is answered.",
+        "every request is answered. A line is TOKEN, or NAME ROLE TOKEN with the roles predict, "
+        "review and manage, commas between several; a TOKEN alone may predict and manage.",
+    )
+    allowed_hosts: str = Field(
+        "",
+        description="Names that requests may call this server by, with commas between them; "
+        "*.example.com takes any below it, * any at all. Empty: on a loopback address browsers and "
+        "management may only use localhost or an address, elsewhere all but browsers that manage "
+        "may use any.",
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins of other sites whose pages may ask this server, such as "
+        "https://example.com, with commas between them; * is any. They cannot manage it.",
     )
     open_paths: str = Field(
         "/healthz/,/v2/health/,/metrics,/,/web/,/review",

@@ -31,7 +31,7 @@ from isoserve.service.repository.versions import ServingModel
 
 _TARGET = PREDICT.encode()
 _WITH_QUERY = _TARGET + b"?"
-_ASGI_PATH_HEADERS = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
+_ASGI_PATH_HEADERS = frozenset({b"expect", b"origin", b"transfer-encoding", b"upgrade"})
 
 
 class Connection(Protocol):

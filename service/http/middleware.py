@@ -7,19 +7,30 @@ request; Starlette's own middleware classes cost a hundred times that.
 from __future__ import annotations
 
 from time import perf_counter
+from typing import NamedTuple
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isoserve.service.auth import Guard
 from isoserve.service.batching.body_budget import BodyBudget, BodyHold
-from isoserve.service.errors import Problem
+from isoserve.service.http.cors import Cors
 from isoserve.service.http.disconnect import ClientGone
 from isoserve.service.http.documentation import docs_root
 from isoserve.service.http.error_handlers import ProblemResponse, failure
+from isoserve.service.http.hosts import Hosts
 from isoserve.service.observability.log_writer import in_request
 from isoserve.service.observability.request_id import CLIENT_GONE, request_id_of
 from isoserve.service.observability.request_observer import RequestObserver
 from isoserve.service.observability.request_record import OTHER_ROUTE, RequestRecord
+
+
+class Border(NamedTuple):
+    """Who is let in: under which names, from pages of which sites, with which tokens."""
+
+    hosts: Hosts
+    cors: Cors
+    guard: Guard | None
 
 
 class RequestMiddleware:
@@ -30,12 +41,12 @@ class RequestMiddleware:
         app: ASGIApp,
         observer: RequestObserver,
         budget: BodyBudget,
-        guard: Guard | None = None,
+        border: Border,
     ) -> None:
         self._app = app
         self._observer = observer
         self._budget = budget
-        self._guard = guard
+        self._border = border
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,20 +64,32 @@ class RequestMiddleware:
             scope["path"] = scope["path"].removesuffix("/")
         scope["root_path"] = docs_root(scope)
         scope["body_hold"] = hold = BodyHold(self._budget)
-        header = (b"x-request-id", request_id.encode())
+        added = [(b"x-request-id", request_id.encode())]
+        hosts, cors, guard = self._border
+        record.is_foreign = cors.is_foreign(scope["headers"])
+        added += cors.answer_headers(scope["headers"])
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], header]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         try:
-            if self._guard is not None and not self._guard.is_authorized(scope):
-                await ProblemResponse(_unauthorised(), scope)(scope, receive, send_with_id)
+            if refused := hosts.refusal(scope["path"], scope["headers"]):
+                await ProblemResponse(refused, scope)(scope, receive, send_with_id)
                 return
+            if kept := cors.preflight_headers(method, scope["headers"]):
+                added += kept
+                await Response(status_code=204)(scope, receive, send_with_id)
+                return
+            if guard is not None and (refused := guard.refusal(scope)):
+                await ProblemResponse(refused, scope)(scope, receive, send_with_id)
+                return
+            if "caller" in scope:
+                record.caller = scope["caller"].name
             await self._app(scope, receive, send_with_id)
         except ClientGone:
             status = CLIENT_GONE
@@ -80,14 +103,6 @@ class RequestMiddleware:
             record.status = status
             record.seconds = perf_counter() - record.started
             self._observer(record)
-
-
-def _unauthorised() -> Problem:
-    problem = Problem(
-        401, "unauthorised", "send 'Authorization: Bearer TOKEN' with a token of this server"
-    )
-    problem.headers["www-authenticate"] = "Bearer"
-    return problem
 
 
 def _route_of(scope: Scope) -> str:

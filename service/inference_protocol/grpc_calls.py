@@ -61,7 +61,7 @@ PATHS = {
     "ServerMetadata": "/v2",
     "ModelReady": "/v2/models",
     "ModelMetadata": "/v2/models",
-    INFER: "/v2/models",
+    INFER: "/v2/models/infer",
     "RepositoryIndex": "/v2/repository/index",
     "RepositoryModelLoad": "/v2/repository/models",
     "RepositoryModelUnload": "/v2/repository/models",

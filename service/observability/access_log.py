@@ -51,6 +51,8 @@ def describe(record: RequestRecord) -> Document:
         "status": record.status,
         "total_seconds": round(record.seconds, 6),
     }
+    if record.caller:
+        document["caller"] = record.caller
     if record.trace_id:
         document["trace_id"] = record.trace_id
     if record.reason:

@@ -13,6 +13,7 @@ class ImageTiming:
         source: the encoded image, or its pixels.
 
     Attributes:
+        is_foreign: a page of another site made a browser send it.
         request_id: the request that the image belongs to.
         head, size: of the source as it came: its first bytes, none of pixels, and how many.
         queued_at, decode_at, run_at: when its wait, its decoding and its batch's run began, in
@@ -25,6 +26,7 @@ class ImageTiming:
         "decode_seconds",
         "head",
         "inference_seconds",
+        "is_foreign",
         "outcome",
         "queued_at",
         "request_id",
@@ -39,6 +41,7 @@ class ImageTiming:
         else:
             self.head, self.size = b"", source.nbytes
         self.request_id = ""
+        self.is_foreign = False
         self.outcome: tuple[Outputs, int] | None = None
         self.queued_at = self.decode_at = self.run_at = 0.0
         self.wait_seconds = self.decode_seconds = self.inference_seconds = 0.0

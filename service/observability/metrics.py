@@ -135,6 +135,12 @@ class Metrics:
             of_shadow,
             registry=self.registry,
         )
+        self._caller_requests = Counter(
+            "isoserve_caller_requests_total",
+            "Requests with a named token, by its name.",
+            ("caller", "status"),
+            registry=self.registry,
+        )
         self.dropped_log_lines = Counter(
             "isoserve_dropped_log_lines_total",
             "Log lines lost because stderr was not read fast enough.",
@@ -152,6 +158,8 @@ class Metrics:
 
     def request_answered(self, record: RequestRecord) -> None:
         """Count and time a finished request."""
+        if record.caller:
+            self._caller_requests.labels(record.caller, str(record.status)).inc()
         key = (record.route, record.status)
         series = self._durations.get(key)
         if series is None:

@@ -40,15 +40,19 @@ class RequestRecord:
         model, version, labels: what was asked and served; empty where it did not come to that.
         alpha: what the request's verdicts are held against.
         images: its images in order; None for one that was refused by its first bytes.
+        caller: the name of its token, if that has one.
+        is_foreign: a page of another site made a browser send it.
         trace_id: hexadecimal, where the request is traced.
     """
 
     __slots__ = (
         "alpha",
+        "caller",
         "ended",
         "headers",
         "id",
         "images",
+        "is_foreign",
         "labels",
         "method",
         "model",
@@ -70,6 +74,8 @@ class RequestRecord:
         self.status = 0
         self.seconds = self.ended = 0.0
         self.reason = ""
+        self.caller = ""
+        self.is_foreign = False
         self.model = ""
         self.version = 0
         self.labels: Sequence[str] = ()
@@ -88,6 +94,7 @@ class RequestRecord:
         for image in images:
             if image is not None:
                 image.request_id = self.id
+                image.is_foreign = self.is_foreign
 
     def verdict(self, image: ImageTiming) -> Verdict | None:
         """What the client was answered on one of the images; None where it got no verdict."""

@@ -105,6 +105,8 @@ class Keeper:
         """Queue the batch's rejected images and a sample of the others; returns at once."""
         sample = self._policy.sample
         for row, rejected in enumerate((~(outputs.deciding_p_value > self._alpha)).tolist()):
+            if jobs[row].timing.is_foreign:  # or any page could fill the queue
+                continue
             if rejected or (sample and self._draw() < sample):
                 self._offer(_choose(jobs[row], outputs, row, rejected))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from isoserve.service.auth import Tokens
+from isoserve.service.auth import REVIEW, Tokens
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.repository import Repository
 from isoserve.service.review.keeper import Keeper, Policy
@@ -24,7 +24,7 @@ class ReviewQueue:
         self._settings = settings
         self._repository = repository
         self._metrics = metrics
-        self._tokens = Tokens(settings.review_token_file)
+        self._tokens = Tokens(settings.review_token_file, frozenset((REVIEW,)))
 
     def routes(self) -> APIRouter:
         """What a person with a token may ask."""

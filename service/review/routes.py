@@ -21,7 +21,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Message
 
-from isoserve.service.auth import Tokens
+from isoserve.service.auth import REVIEW, Tokens
 from isoserve.service.errors import Problem
 from isoserve.service.http.body import BodyLimits, read_body
 from isoserve.service.http.routes.pages import PAGE_HEADERS
@@ -109,11 +109,14 @@ def review_routes(
             return read_and_handle
 
     def check(
+        request: Request,
         token: Annotated[
             str, Header(alias=TOKEN_HEADER, description="One of review_token_file.")
         ] = "",
     ) -> None:
-        if not tokens.allow(b"Bearer " + token.encode("latin-1", "replace")):
+        caller = tokens.caller(b"Bearer " + token.encode("latin-1", "replace"))
+        caller = caller or request.scope.get("caller")
+        if caller is None or REVIEW not in caller.roles:
             raise Problem(
                 403, "review_token", f"send a token of review_token_file in {TOKEN_HEADER}"
             )
