@@ -119,6 +119,8 @@ class ModelMetrics:
             self.images.remove(*key, verdict)
             for label in labels:
                 self.predictions.remove(*key, label, verdict)
+        for view in VIEWS:
+            self.rejections.remove(*key, view)
         self.p_value.remove(*key)
         self.entropic_score.remove(key)
 
