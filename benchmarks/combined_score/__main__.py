@@ -53,6 +53,8 @@ class Study:
     accuracy: float
     calibration: Scores
     test: Scores
+    predicted: NDArray[np.int64]
+    """[N], classes of the test images."""
     out: dict[str, Scores]
 
 
@@ -105,9 +107,12 @@ def read(path: Path) -> Study:
     verdict.class_means = torch.from_numpy(found.class_means).float()
 
     @torch.no_grad()
-    def score(name: str) -> Scores:
+    def judge(name: str) -> dict[str, torch.Tensor]:
         outputs = verdict(torch.from_numpy(arrays[name].astype(np.float32)))
-        by_name = dict(zip(verdict.output_names, outputs, strict=True))
+        return dict(zip(verdict.output_names, outputs, strict=True))
+
+    def score(name: str) -> Scores:
+        by_name = judge(name)
         return np.stack([by_name[f"{view}_score"].double().numpy() for view in VIEWS], axis=1)
 
     out = [name for name in arrays.files if name == "held_out" or name.startswith("outlier_")]
@@ -116,6 +121,7 @@ def read(path: Path) -> Study:
         float(arrays["accuracy"]),
         score("calibration"),
         score("test"),
+        judge("test")["probabilities"].argmax(dim=1).numpy(),
         {name: score(name) for name in out},
     )
 

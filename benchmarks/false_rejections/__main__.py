@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.combined_score.__main__ import read
 from isoserve.models.combination import VIEWS
 from isoserve.training.atomic import atomic_path
 from isoserve.training.data import load_images
@@ -33,22 +34,28 @@ Floats = NDArray[np.float64]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("source", help="as of isoserve evaluate; its test images are used")
+    parser.add_argument("model", type=Path, help="or an npz file, as combined_score reads it")
+    parser.add_argument("source", nargs="?", default="", help="as of isoserve evaluate")
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    model, card = read_model(options.model)
-    images = load_images(options.source, "test", card.input, options.data_root)
-    outputs = run_graph(model, images.pixels)
-    views = np.stack([outputs[f"{view}_score"] for view in VIEWS], axis=1).astype(np.float64)
-    predicted = outputs["probabilities"].argmax(axis=1)
+    if options.model.suffix == ".npz":
+        study = read(options.model)
+        views, predicted = study.test, study.predicted
+        classes, of = int(predicted.max()) + 1, "its test images"
+    else:
+        model, card = read_model(options.model)
+        images = load_images(options.source, "test", card.input, options.data_root)
+        outputs = run_graph(model, images.pixels)
+        views = np.stack([outputs[f"{view}_score"] for view in VIEWS], axis=1).astype(np.float64)
+        predicted = outputs["probabilities"].argmax(axis=1)
+        classes, of = len(card.classes), images.name
     report = {
-        "command": f"python -m benchmarks.false_rejections {options.model.name} {images.name}",
-        "model": card.name,
-        "n": len(images),
+        "command": f"python -m benchmarks.false_rejections {options.model.name} {options.source}",
+        "images": of,
+        "n": len(views),
         "splits": SPLITS,
-        "rows": rejections(views, predicted, len(card.classes)),
+        "rows": rejections(views, predicted, classes),
     }
     with atomic_path(options.output / "false_rejections.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1) + "\n")
