@@ -2,7 +2,8 @@
 
     python -m benchmarks.combined_score holdout-*.npz --output docs/results
 
-Each file holds what ``benchmarks/combined_score/features.py`` wrote of one network that was
+Each npz file (arrays prototypes, scales, tilts; train, calibration, test, held_out, outlier_*
+[N, D] and their labels) is of one small ResNet9 with an IsoMax2 head on a GPU that was
 trained on some classes of a data set: features of training, held-out and test images, of images
 of the other classes ("near") and of synthetic outliers made of test images ("far", but for
 blends of two images, which are near), and the head. No out-distribution that the product is
