@@ -122,7 +122,7 @@ SHOWN_WHOLE = {
     "pillow/truncated_jpeg.jpg",
     "ljt/jpeg_edges-only_images_id_000385_src_000000_op_int32_pos_500_val_-32768_cov.jpg",
 }
-"""Served against the manifest: AVIF and TIFF are read since it was written, and where only a JPEG's
+"""To be served, whatever the manifest says: AVIF and TIFF are read since it was written, and where only a JPEG's
 end marker is missing Chromium and libjpeg-turbo show every row."""
 
 
