@@ -122,8 +122,8 @@ SHOWN_WHOLE = {
     "pillow/truncated_jpeg.jpg",
     "ljt/jpeg_edges-only_images_id_000385_src_000000_op_int32_pos_500_val_-32768_cov.jpg",
 }
-"""Not as the manifest says: AVIF and TIFF are read since it was written, and where a JPEG lacks only
-its end marker Chromium and libjpeg-turbo show every row."""
+"""Not as the manifest says: AVIF and TIFF are read since it was written, and where a JPEG
+lacks only its end marker Chromium and libjpeg-turbo show every row."""
 
 
 @pytest.mark.skipif(CORPUS is None, reason="ISOSERVE_HOSTILE_CORPUS names no folder")
