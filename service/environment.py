@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_settings import EnvSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S*")
 """What Kubernetes writes into ``NAME_PORT``; no setting has such a value."""
@@ -25,6 +25,22 @@ class EnvironmentSettings(EnvSettingsSource):
             for name, value in super().__call__().items()
             if not (isinstance(value, str) and SERVICE_ADDRESS.fullmatch(value))
         }
+
+
+class EnvironmentModel(BaseSettings):
+    """Settings out of what is given, else the environment, and from nowhere else."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, else the environment; pydantic's hook."""
+        return init_settings, EnvironmentSettings(settings_cls)
 
 
 def ignored_variables(environment: Mapping[str, str], prefix: str, names: list[str]) -> list[str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from isoserve.models.card import DEFAULT_ALPHA, DecideBy, OpenShare
 from isoserve.models.image_files.header import FORMATS, formats_of
-from isoserve.service.environment import EnvironmentSettings
+from isoserve.service.environment import EnvironmentModel
 from isoserve.service.inference.engines import EngineChoice, Execution, PrecisionChoice
 from isoserve.service.inference.execution_providers import Device
 from isoserve.service.inference.images import ImageLimits
@@ -26,7 +26,7 @@ Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 """A week at most: clocks and timers take no endless time."""
 
 
-class Settings(BaseSettings):
+class Settings(EnvironmentModel):
     """Checked together once, when they are read; from then on values are right."""
 
     model_config = SettingsConfigDict(
@@ -242,18 +242,6 @@ class Settings(BaseSettings):
     review_days: float = Field(
         30.0, gt=0, le=36_500, description="Images kept for review are deleted after so many days."
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given, else the environment; pydantic's hook."""
-        return init_settings, EnvironmentSettings(settings_cls)
 
     @property
     def image_limits(self) -> ImageLimits:

@@ -18,19 +18,23 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from isoserve.service.errors import Problem
+from isoserve.service.http.connection_end import (
+    BAD_HOST,
+    HEAD_TOO_LARGE,
+    MALFORMED,
+    SLOW_HEAD,
+    TOO_MANY,
+    TOO_MANY_PIPELINED,
+    UNKNOWN_CODING,
+    EndingHttpProtocol,
+)
 from isoserve.service.http.fast_path import COMPLETED, FastPathExchange
 from isoserve.service.http.hooks import ConnectionHooks, ConnectionLimits
 from isoserve.service.http.request_head import DISCARDED_HEADERS, RequestHead
 from isoserve.service.http.responses import problem_answer, whole_answer
-from isoserve.service.observability.request_id import new_request_id
-from isoserve.service.observability.request_record import Headers, RequestRecord
+from isoserve.service.observability.request_record import Headers
 
 TRANSFER_CODING = b"transfer-encoding"
-
-QUEUED_SECONDS = 0.05
-HALF_CLOSED_SECONDS = 2.0
-"""For so long a client that has ended its side of the connection is taken to wait for an answer:
-while its image waits for others, and once it does not."""
 
 BODY_PATIENCE_SECONDS = 0.2
 """A small body that takes longer to come is left to the application."""
@@ -69,9 +73,7 @@ def close_expired(server_state: ServerState) -> None:
             connection.transport.abort()
 
 
-class LimitedHttpProtocol(HttpToolsProtocol):
-    _limits: ConnectionLimits
-    _hooks: ConnectionHooks
+class LimitedHttpProtocol(EndingHttpProtocol):
     _idle: OrderedDict[LimitedHttpProtocol, None]
     """Connections on which nothing is asked, those first that are so for the longest time."""
     cycle: Any
@@ -88,7 +90,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.silent_until = self.unread_until = math.inf
         self._in_head = self._in_body = self._probes_only = False
         self._head_bytes = self._read_bytes = 0
-        self._refusal = _MALFORMED
+        self._refusal = MALFORMED
         self._fast: FastPathExchange | None = None
         self._running: Any = COMPLETED
         self._reading: Any = COMPLETED
@@ -105,7 +107,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if idlest is not self:
             idlest.make_room()
         elif excess > SPARE_CONNECTIONS:
-            self._refusal = _TOO_MANY
+            self._refusal = TOO_MANY
             self.send_400_response("")
         else:
             self._probes_only = True
@@ -124,7 +126,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         self._feed(data)
         if self._head_bytes > self._limits.header_bytes and not self._in_body:
-            self._refusal = _HEAD_TOO_LARGE
+            self._refusal = HEAD_TOO_LARGE
             self.send_400_response("")
 
     def _feed(self, data: bytes) -> None:
@@ -134,7 +136,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._without_upgrade() + data[upgrade.args[0] :]
             except httptools.HttpParserError:
-                if self._refusal is not _TOO_MANY_PIPELINED:
+                if self._refusal is not TOO_MANY_PIPELINED:
                     self.send_400_response("")
                 return
             else:
@@ -165,17 +167,17 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         is_newest = self.parser.get_http_version() == "1.1"
         if self._head_too_large():
-            self._refusal = _HEAD_TOO_LARGE
+            self._refusal = HEAD_TOO_LARGE
             raise ValueError("the head is too large")  # the parser ends with an error on it
         if self._probes_only and not self.url.startswith(PROBES):
-            self._refusal = _TOO_MANY
+            self._refusal = TOO_MANY
             raise ValueError("only probes are answered now")
         names = [name for name, _ in self.headers]
         if b"transfer-encoding" in names:
             self._check_coding()
         hosts = names.count(b"host")
         if hosts != 1 and (hosts or is_newest):
-            self._refusal = _BAD_HOST
+            self._refusal = BAD_HOST
             raise ValueError("it is not clear which host this is for")
         head = None
         # A client that takes no answers must not make the server hold ever more of them.
@@ -202,13 +204,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _check_coding(self) -> None:
         codings = [value.strip().lower() for name, value in self.headers if name == TRANSFER_CODING]
         if codings != [b"chunked"]:
-            self._refusal = _UNKNOWN_CODING
+            self._refusal = UNKNOWN_CODING
             raise ValueError("a body is chunked, or it is as it is")
 
     def _take_no_more(self) -> None:
         """Answer what waits; with the last one's answer the connection ends."""
-        self._hooks.ended(_TOO_MANY_PIPELINED.reason)
-        self._refusal = _TOO_MANY_PIPELINED
+        self._hooks.ended(TOO_MANY_PIPELINED.reason)
+        self._refusal = TOO_MANY_PIPELINED
         self.cycle.keep_alive = False
         self.flow.pause_reading()
         self.flow.read_paused = False  # so that nobody resumes it
@@ -298,62 +300,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
-    def pause_writing(self) -> None:
-        """The client takes its answers slower than they come: from now on it has a while."""
-        super().pause_writing()
-        self.unread_until = self.loop.time() + self._limits.idle_seconds
-
-    def resume_writing(self) -> None:
-        """It has taken most of them."""
-        super().resume_writing()
-        self.unread_until = math.inf
-
-    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
-        """The client will send no more: what it asked for whole is answered first.
-
-        It may also have gone altogether, which looks the same from here: so an image that still
-        waits in the queue is given up, and nothing is kept for long.
-        """
-        if self._in_body or self.cycle is None or self.cycle.response_complete:
-            return False
-        self.cycle.keep_alive = False
-        if self._half_closed is None:
-            self._half_closed = self.loop.call_later(QUEUED_SECONDS, self._leave_if_queued)
-        return True
-
-    def _leave_if_queued(self) -> None:
-        record = self._fast.record if self._fast is not None else self._running_record()
-        if record is not None and any(image and not image.begun for image in record.images):
-            self.transport.abort()
-        else:
-            self._half_closed = self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.abort)
-
-    def _running_record(self) -> RequestRecord | None:
-        if self._running.response_complete:
-            return None
-        record: RequestRecord | None = self._running.scope.get("record")
-        return record
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._idle.pop(self, None)
-        if self._half_closed is not None:
-            self._half_closed.cancel()
-        if self._fast is not None:
-            self._fast.leave()
-            # They lead to each other, and the exchange to the image.
-            self._fast, self.cycle = None, COMPLETED
-        # uvicorn ends the newest request only: one before it would write to what is closed.
-        if not self._running.response_complete:
-            self._running.disconnected = True
-            self._running.message_event.set()
-        super().connection_lost(exc)
-
     def on_deadline(self) -> None:
         """Close a connection that is idle, or whose request does not come."""
         if self.transport.is_closing():  # and its client does not take the last answer
             self.transport.abort()
         elif self._in_head:
-            self._refusal = _SLOW_HEAD
+            self._refusal = SLOW_HEAD
             self.send_400_response("")
         elif self._fast is not None:
             self._leave_fast_path(self._fast)
@@ -365,47 +317,3 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._fast, self.cycle = None, COMPLETED
         self._run_application()
         self.on_body(fast.body)
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """Answer what never became a request, and close."""
-        problem = self._refusal
-        self._hooks.ended(problem.reason)
-        if self.cycle is None or self.cycle.response_complete:
-            if not self._in_body:  # else it is the body of a request that has its answer
-                self._write_refusal(problem)
-        elif self._reading is self._running and not self._running.response_complete:
-            if not self._running.response_started:
-                self._running.disconnected = True  # the application waits for the body in vain
-                self._running.message_event.set()
-                self._write_refusal(problem)
-        else:
-            self._end_with_the_last_answer()
-            return
-        self._end()
-
-    def _write_refusal(self, problem: Problem) -> None:
-        self.transport.write(problem_answer(problem, new_request_id(), [], closes=True))
-
-    def _end_with_the_last_answer(self) -> None:
-        """What came whole before what cannot be read is answered."""
-        if self.pipeline and self.pipeline[0][0] is self._reading:
-            self.pipeline.popleft()
-            self.cycle = self.pipeline[0][0] if self.pipeline else self._running
-        self.cycle.keep_alive = False
-        self.flow.pause_reading()
-        self.flow.read_paused = False  # so that nobody resumes it
-
-    def _end(self) -> None:
-        self.silent_until = self.loop.time() + self._limits.idle_seconds
-        self.transport.close()
-
-
-_MALFORMED = Problem(400, "malformed_request", "this is not an HTTP/1.1 request")
-_HEAD_TOO_LARGE = Problem(431, "head_too_large", "the request's line and headers are too large")
-_BAD_HOST = Problem(400, "bad_host", "a request has one Host header (RFC 9112, section 3.2)")
-_SLOW_HEAD = Problem(408, "slow_head", "the request's headers took too long to arrive")
-_UNKNOWN_CODING = Problem(
-    501, "unknown_transfer_coding", "the only transfer coding that is taken is 'chunked'"
-)
-_TOO_MANY_PIPELINED = Problem(400, "too_many_pipelined", "too many requests wait on a connection")
-_TOO_MANY = Problem(503, "too_many_connections", "the server has all the connections it can take")

@@ -66,9 +66,9 @@ def judge(network: Network, slot: int, images: Pixels) -> Judged:
             return Judged(None, [], {0: f"the network fails: {first_line(error)}"})
         return _one_by_one(network, slot, images)
     found = faults(outputs)
-    rows = [row for row in range(len(images)) if row not in found]
     if not found:
-        return Judged(outputs, rows, found)
+        return Judged(outputs, [*range(len(images))], found)
+    rows = [row for row in range(len(images)) if row not in found]
     return Judged(_rows(outputs, rows) if rows else None, rows, found)
 
 
