@@ -47,6 +47,10 @@ COMMANDS = {
         "isoserve.commands.predict:predict",
         "Say of each image what it shows and whether the model knows such images.",
     ),
+    "score": (
+        "isoserve.commands.score:score",
+        "Judge many images by many workers; one Parquet file for each unit of work.",
+    ),
     "inspect": (
         "isoserve.commands.inspect:inspect",
         "Show what MODEL_FILE says of itself, after checking that it can serve.",

@@ -88,10 +88,20 @@ class LocalModel:
     ) -> LocalModel:
         """Read and check a model file; the arguments of :func:`load`, and the limits besides."""
         try:
-            data = read_model_bytes(path, options.max_bytes)
-            model = load_model("file", 1, data, options.slots, options.max_batch, options.execution)
+            return cls.of_bytes(read_model_bytes(path, options.max_bytes), options, alpha)
         except ModelRefused as error:
             raise InputError(f"{path}: {error}") from error
+
+    @classmethod
+    def of_bytes(
+        cls, data: bytes, options: LoadOptions = LoadOptions(), alpha: float | None = None
+    ) -> LocalModel:
+        """As :meth:`read`, of a file's bytes.
+
+        Raises:
+            ModelRefused: the file cannot serve.
+        """
+        model = load_model("file", 1, data, options.slots, options.max_batch, options.execution)
         model.name = model.card.name
         model.decide_by = options.decide_by
         return cls(model, options, _checked_alpha(alpha, model.card.calibration.alpha))

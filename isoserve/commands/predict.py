@@ -28,7 +28,7 @@ from isoserve.client.exceptions import IsoserveError
 from isoserve.client.results import Problem, Verdict
 from isoserve.commands.image_paths import check_paths, find_images
 from isoserve.commands.options import build, defaults_but
-from isoserve.commands.predictors import LocalPredictor, Predictor, RemotePredictor
+from isoserve.commands.predictors import LOCAL_SETTINGS, LocalPredictor, Predictor, RemotePredictor
 from isoserve.local_model import Result
 from isoserve.models.cpu_quota import usable_cores
 from isoserve.models.errors import InputError
@@ -36,12 +36,6 @@ from isoserve.models.image_files.folder import LeftOut, describe_left_out
 from isoserve.models.text import escape_control, pluralize
 from isoserve.service.inference.verdicts import VerdictRequest
 from isoserve.service.settings import ENV_PREFIX, Settings
-
-LOCAL_SETTINGS = (
-    *("alpha", "device", "slots", "max_batch", "max_model_bytes"),
-    *("max_image_bytes", "max_pixels", "max_side", "max_jpeg_scans", "image_formats"),
-)
-"""What a model file here has in common with a server; no other setting is read."""
 
 REMOTE_BATCH = 32
 """Images in one request to a server."""

@@ -17,6 +17,13 @@ from isoserve.service.settings import Settings
 Predictor: TypeAlias = Callable[[Sequence[Path]], list[Result]]
 """May be called from several threads at once; a result for each path, in order."""
 
+LOCAL_SETTINGS = (
+    *("alpha", "device", "engine", "precision", "slots", "max_batch", "max_model_bytes"),
+    *("max_image_bytes", "max_pixels", "max_side", "max_jpeg_scans", "max_jpeg_pixels"),
+    *("max_decode_seconds", "image_formats"),
+)
+"""What a model file here has in common with a server; no other setting is read."""
+
 REMOTE_BYTES = 100 * 2**20
 """Of a file that is sent to a server at all; which are too large for it, it says itself."""
 

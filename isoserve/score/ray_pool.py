@@ -1,0 +1,102 @@
+"""Workers on Ray: an actor each, on this machine or on a cluster.
+
+No image crosses Ray's object store: a unit and its counts do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from isoserve.models.errors import InputError
+from isoserve.score.counts import Counts
+from isoserve.score.pool import Outcome, UnitFailed
+from isoserve.score.units import Unit
+from isoserve.score.worker import Job, Worker
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class RayPool:
+    """One actor a worker; one that dies is started again by Ray, and its unit is not.
+
+    Args:
+        address: ``local`` for a Ray of its own, ``auto`` or ``ray://HOST:PORT`` for a cluster.
+        gpus: of each worker; a share such as 0.5 lets two workers have one.
+
+    Raises:
+        InputError: Ray is not installed, or no cluster answers at the address.
+    """
+
+    def __init__(self, job: Job, workers: int, address: str, gpus: float = 0) -> None:
+        os.environ.update(ENVIRONMENT)
+        try:
+            import ray
+        except ImportError as error:
+            raise InputError("--address needs Ray: pip install 'isoserve[score]'") from error
+        self._ray = ray
+        try:
+            ray.init(
+                address=None if address == "local" else address,
+                num_cpus=workers if address == "local" else None,
+                include_dashboard=False,
+                log_to_driver=False,
+                runtime_env={"env_vars": ENVIRONMENT},
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise InputError(f"no Ray at --address {address}: {error}") from error
+        # Without these a unit that kills its process would be tried for ever.
+        actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=0)(_Scorer)
+        self._actors: list[Any] = [actor.remote(job) for _ in range(workers)]
+        self._waiting = [*self._actors]
+        self._running: dict[Any, tuple[Any, Unit]] = {}
+
+    @property
+    def idle(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, unit: Unit) -> None:
+        actor = self._waiting.pop()
+        self._running[actor.score.remote(unit)] = (actor, unit)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        ready, _ = self._ray.wait([*self._running], num_returns=1)
+        for reference in ready:
+            actor, unit = self._running.pop(reference)
+            self._waiting.append(actor)
+            yield unit, self._answer(reference)
+
+    def _answer(self, reference: Any) -> Counts | UnitFailed:
+        try:
+            answer: Counts | UnitFailed | InputError = self._ray.get(reference)
+        except self._ray.exceptions.RayActorError:
+            return UnitFailed("the worker's process died")
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+
+class _Scorer:
+    """The actor. What is raised comes back as a value, since Ray wraps exceptions."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._worker: Worker | None = None
+
+    def score(self, unit: Unit) -> Counts | UnitFailed | InputError:
+        """As :meth:`isoserve.score.worker.Worker.score`."""
+        try:
+            self._worker = self._worker or Worker(self._job)
+            return self._worker.score(unit)
+        except InputError as error:
+            return error
+        except Exception as error:  # as in a process of this machine
+            return UnitFailed(f"{type(error).__name__}: {error}")
