@@ -15,7 +15,8 @@ from onnx import TensorProto, numpy_helper
 from isoserve.models.card import read_card
 from isoserve.models.errors import InputError
 from isoserve.training.data import LabelledImages
-from isoserve.training.onnx_graph import run_graph
+from isoserve.training.onnx_graph import has_initializer, run_graph
+from isoserve.training.onnx_model.calibrate import set_initializer
 from isoserve.training.onnx_model.export import set_card
 from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
 
@@ -23,9 +24,6 @@ SMALLEST = 256
 """Values from which on a weight is halved; of the many smaller ones nothing is gained."""
 
 OPERATORS = ("Conv", "Gemm", "MatMul")
-
-NOT_HALVED = ("whitening",)
-"""Is fitted, not learned, and enlarges what it is multiplied with."""
 
 _COMPARED = ("probabilities", "entropic_score", "p_value")
 
@@ -64,17 +62,13 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph, its large weights stored as float16 and cast where they are read."""
     found = onnx.ModelProto()
     found.CopyFrom(model)
+    _round_whitening(found)
     graph = found.graph
     read = {name for node in graph.node if node.op_type in OPERATORS for name in node.input}
     casts = []
     for initializer in graph.initializer:
         values: NDArray[np.float32] = numpy_helper.to_array(initializer)
-        if (
-            initializer.name in NOT_HALVED
-            or initializer.name not in read
-            or values.dtype != np.float32
-            or values.size < SMALLEST
-        ):
+        if initializer.name not in read or values.dtype != np.float32 or values.size < SMALLEST:
             continue
         name = initializer.name
         if float(np.abs(values).max()) > float(np.finfo(np.float16).max):
@@ -91,3 +85,24 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(kept)
     return found
+
+
+def _round_whitening(model: onnx.ModelProto) -> None:
+    """Round the density score's whitening, and move the whitened class means along with it.
+
+    Of 1,280 features it is as large as all the other weights. It enlarges what it is multiplied
+    with, up to the class means that are subtracted from the result: those stay exact for the
+    rounded one, so that only the distances' own last digits change.
+    """
+    if not has_initializer(model, "whitening"):
+        return
+    exact, means = (
+        numpy_helper.to_array(
+            next(value for value in model.graph.initializer if value.name == name)
+        ).astype(np.float64)
+        for name in ("whitening", "class_means")
+    )
+    largest = float(np.finfo(np.float16).max)
+    rounded = np.clip(exact, -largest, largest).astype(np.float16).astype(np.float64)
+    set_initializer(model, "whitening", rounded)
+    set_initializer(model, "class_means", np.linalg.solve(exact.T, means.T).T @ rounded)
