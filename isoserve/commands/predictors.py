@@ -20,7 +20,7 @@ Predictor: TypeAlias = Callable[[Sequence[Path]], list[Result]]
 LOCAL_SETTINGS = (
     *("alpha", "device", "engine", "precision", "slots", "max_batch", "max_model_bytes"),
     *("max_image_bytes", "max_pixels", "max_side", "max_jpeg_scans", "max_jpeg_pixels"),
-    *("max_decode_seconds", "image_formats"),
+    *("max_decode_seconds", "image_formats", "decide_by"),
 )
 """What a model file here has in common with a server; no other setting is read."""
 

@@ -111,7 +111,7 @@ def score(
     units = [unit for unit in plan.units if unit.index not in done]
     job = Job(
         *(model, plan.sha256, where.url, plan.alpha, settings.max_batch, reading),
-        *(settings.image_limits, settings.execution),
+        *(settings.image_limits, settings.execution, settings.decide_by),
     )
     outcomes = Outcomes(counts_so_far(plan, where, done))
     if units:
@@ -140,7 +140,11 @@ def _plan(
         calibration_images=card.calibration.n,
         alpha=settings.alpha,
         sources=list(sources),
-        options={"unit_images": unit_images, "reading": asdict(reading)},
+        options={
+            "unit_images": unit_images,
+            "reading": asdict(reading),
+            "decide_by": settings.decide_by,
+        },
         units=plan_units(sources, unit_images),
     )
 

@@ -18,6 +18,7 @@ import fsspec.core
 
 from isoserve.client.results import OOD, Problem, Verdict
 from isoserve.local_model import LoadOptions, LocalModel, Result
+from isoserve.models.card import DecideBy
 from isoserve.models.errors import InputError
 from isoserve.score.counts import Counts
 from isoserve.score.images import Body, Reading, images_of
@@ -45,6 +46,7 @@ class Job:
     reading: Reading = field(default_factory=Reading)
     limits: ImageLimits = field(default_factory=ImageLimits)
     execution: Execution = DEFAULT_EXECUTION
+    decide_by: DecideBy = "p_value"
 
 
 class Worker:
@@ -63,7 +65,9 @@ class Worker:
                 f"'{job.model}' is another model by now: its digest is {digest[:12]}, "
                 f"and the plan's is {job.sha256[:12]}"
             )
-        options = LoadOptions(1, job.execution, job.batch, images=job.limits)
+        options = LoadOptions(
+            1, job.execution, job.batch, images=job.limits, decide_by=job.decide_by
+        )
         self._model = LocalModel.of_bytes(data, options)
         self._asked = VerdictRequest("", job.alpha, 1)
 
@@ -175,7 +179,16 @@ def _schema() -> Any:
     import pyarrow as arrow
 
     types = {"label_index": arrow.int32(), "is_ood": arrow.bool_()}
-    texts = {"id", "label", "error", "error_detail", "model_sha256", "score", "reason"}
+    texts = {
+        "id",
+        "label",
+        "error",
+        "error_detail",
+        "model_sha256",
+        "score",
+        "reason",
+        "decided_by",
+    }
     return arrow.schema(
         [
             (name, types.get(name, arrow.string() if name in texts else arrow.float32()))
