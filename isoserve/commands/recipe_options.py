@@ -50,8 +50,7 @@ def read_recipe(given: dict[str, Any], source: str, accelerator: str, run: Path 
         return build(Recipe, Checkpoint.load(run).recipe | stated)
     if named in (None, AUTO):
         choice = choose(source, stated, accelerator)
-        click.echo(f"recipe {choice.recipe}: {choice.reason}")
-        return build(
+        recipe = build(
             Recipe,
             {
                 "recipe": choice.recipe,
@@ -60,4 +59,6 @@ def read_recipe(given: dict[str, Any], source: str, accelerator: str, run: Path 
                 **stated,
             },
         )
+        click.echo(f"recipe {choice.recipe}: {choice.reason}")
+        return recipe
     return build(Recipe, {"recipe": named, **WAYS[named].defaults, **stated})
