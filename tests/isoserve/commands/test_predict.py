@@ -146,7 +146,7 @@ def test_the_table_is_plain_text_in_a_pipe_one_line_an_image(tmp_path: Path, mod
     assert red.endswith("red.png")
     assert strange.split()[0] == "unknown"
     assert "\x1b" not in done.stdout
-    assert strange.endswith("strange\\n\\x1b[31m.png")
+    assert strange.endswith(r"strange\u000a\u001b[31m.png")
     assert done.stderr.startswith("2 images: 1 known, 1 unknown, 0 failed")
 
 
@@ -224,7 +224,7 @@ def test_a_server_that_stays_busy_fails_the_images_and_an_unknown_model_stops(
         problem = {"status": status, "reason": "r", "detail": "d", "id": "i"}
         answer = httpx.Response(status, json=problem, headers={"Retry-After": "9999"})
         http = httpx.Client(transport=httpx.MockTransport(lambda _: answer))
-        return RemotePredictor(Client("http://x", http=http), 10**6, None, None)
+        return RemotePredictor(Client("http://x", http=http), None, None)
 
     assert remote(429)([path, path]) == [Problem(429, "r", "d", "i")] * 2
     assert remote(500)([path, path]) == [Problem(500, "r", "d", "i")] * 2
@@ -288,7 +288,7 @@ def test_a_class_with_a_line_break_takes_one_line(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "m.onnx", TinyModel(classes=("a\nb", "c\nd")))
     (tmp_path / "red.png").write_bytes(colour(255, 0, 0))
     _, line = run(tmp_path / "red.png", "--model", model).stdout.splitlines()
-    assert "\\n" in line
+    assert r"\u000a" in line
 
 
 def test_classes_longer_than_the_column_stay_apart(tmp_path: Path) -> None:
