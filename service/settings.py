@@ -48,8 +48,8 @@ class Settings(EnvironmentModel):
     )
     default_model: str = Field(
         "",
-        description="Model that answers requests naming none; empty means the only one, or the "
-        "first by name.",
+        description="Model that answers requests naming none; empty means the only one, of the two "
+        "that come with the program clothes, else the first by name.",
     )
     alpha: OpenShare = Field(
         DEFAULT_ALPHA,

@@ -43,6 +43,11 @@ PATIENCE_SECONDS = 10.0
 that takes longer, or does not end, holds up the others no longer than this."""
 
 
+PHOTOGRAPHS = "clothes"
+EMBEDDED = {"cifar10", PHOTOGRAPHS}
+"""The models that come with the program: a newcomer sends photographs, not 32 x 32 pixels."""
+
+
 class Repository:
     """The models of one folder, or of one file.
 
@@ -90,6 +95,8 @@ class Repository:
     @property
     def default_name(self) -> str:
         """The model that requests ask that name none; empty where there is none."""
+        if self.models.keys() == EMBEDDED:
+            return self._settings.default_model or PHOTOGRAPHS
         return self._settings.default_model or min(self.models, default="")
 
     def resolve(self, name: str | None, version: int | None) -> ServingModel:

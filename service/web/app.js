@@ -36,7 +36,16 @@ async function start() {
   const select = byId("model");
   select.replaceChildren(...state.models.map((model) => el("option", { value: model.name }, model.name)));
   select.hidden = byId("model-label").hidden = state.models.length === 1;
-  await chooseModel(state.models[0]);
+  const first = defaultModel(state.models);
+  select.value = first.name;
+  await chooseModel(first);
+}
+
+// As the server does for requests that name none: of the two models that come with the program, the
+// one for photographs.
+function defaultModel(models) {
+  const names = models.map((model) => model.name).sort().join();
+  return names === "cifar10,clothes" ? models.find((model) => model.name === "clothes") : models[0];
 }
 
 async function chooseModel(model) {
