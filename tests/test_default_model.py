@@ -3,8 +3,6 @@
 import runpy
 from pathlib import Path
 
-import pytest
-
 from isoserve.service.inference.model import load_model, read_model_bytes
 
 ROOT = Path(__file__).parents[1]
@@ -21,8 +19,11 @@ def test_the_model_is_small_and_good_enough() -> None:
     card = load_model("cifar10", 1, content, 1, 1).card
     test = next(part for part in card.held_out if part.split == "test")
     assert test.n == 10_000
-    assert test.accuracy >= 0.88
+    assert test.accuracy >= 0.92
     assert 0.04 <= test.rejected <= 0.06
-    tiny = next(row for row in card.evaluation if row.out_distribution == "tinyimagenet")
-    assert tiny.auroc >= 0.85
-    assert card.calibration.n == pytest.approx(5000)
+    rows = {row.out_distribution: row for row in card.evaluation}
+    near = [rows[name].auroc for name in ("tinyimagenet", "cifar100")]
+    assert sum(near) / len(near) >= 0.90
+    assert min(rows["uniform"].rejected, rows["gaussian"].rejected) >= 0.95
+    assert card.score == "combined"
+    assert card.calibration.n == 4000  # a fifth of 5,000 scaled the views
