@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -94,12 +93,24 @@ def test_the_words_on_the_other_studies_agree_with_the_records() -> None:
     for variant, images in ((" n=500", "500"), (" n=1500", "1,500"), (" n=3000", "3,000")):
         pair = [aurocs[f"{method}{variant}"] for method in ("IsoMax2/ES", "SoftMax/ES")]
         assert "{:.1f} against {:.1f} with ".format(*pair) + images in words
-    width = re.search(
-        r"(\S+) points in AUROC and (\S+) in TNR@TPR95 over the first 5",
-        (RESULTS.parent / "default-model.md").read_text(),
+    ours, softmax = (
+        json.loads((RESULTS / f"cifar10-jpeg-{name}" / "evaluation.json").read_text())
+        for name in ("former-default", "softmax-like-default")
     )
-    assert width
-    assert "is {} over SoftMax/ES in AUROC and {} in TNR".format(*width.groups()) in words
+    gains = [
+        100 * statistics.fmean(a[metric] - b[metric] for a, b in pairs(ours, softmax)[:5])
+        for metric in ("auroc", "tnr_at_tpr95")
+    ]
+    assert "is {:+.1f} over SoftMax/ES in AUROC and {:+.1f} in TNR".format(*gains) in words
+
+
+def pairs(
+    ours: dict[str, Any], other: dict[str, Any]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Rows of two evaluations, each of one out-distribution."""
+    found = list(zip(ours["out_distributions"], other["out_distributions"], strict=True))
+    assert all(a["out_distribution"] == b["out_distribution"] for a, b in found)
+    return found
 
 
 def test_the_other_words_agree_with_the_records_too() -> None:
