@@ -28,7 +28,7 @@ COMMANDS = {
         "Make a model.onnx of the last checkpoint in RUN, a folder that train wrote.",
     ),
     "calibrate": (
-        "isoserve.commands.train:calibrate",
+        "isoserve.commands.calibrate:calibrate",
         "Calibrate MODEL_FILE again, on images it was not trained on: IMAGES_FOLDER/CLASS/*.",
     ),
     "upgrade": (

@@ -109,6 +109,12 @@ class Calibration(_Part):
         min_length=101, max_length=101, description="Deciding score at 0, 1, ... 100 %."
     )
     temperature: float = Field(gt=0.0, description="Divides the cold logits; fitted by NLL.")
+    engine: Literal["onnxruntime", "openvino"] = Field(
+        "onnxruntime", description="What computed the calibration scores."
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="In which arithmetic it computed what the file has in float32."
+    )
 
 
 class ClassResult(_Part):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 
 from isoserve.models.card import INPUT_NAME, CardError, ModelCard, read_card
 from isoserve.models.errors import InputError
+from isoserve.models.openvino_engine import ComputePrecision, Session, open_sessions
 
 Outputs = dict[str, NDArray[np.float32]]
 
@@ -39,6 +43,27 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, ModelCard]:
     return model, card
 
 
+@contextmanager
+def computed_by_openvino(precision: ComputePrecision) -> Iterator[None]:
+    """Graphs that are run in this block are OpenVINO's, as a server's that runs them so."""
+    token = _open_session.set(lambda content: open_sessions(content, 1, precision)[0])
+    try:
+        yield
+    finally:
+        _open_session.reset(token)
+
+
+def _onnx_runtime(content: bytes) -> Session:
+    return cast(
+        "Session", onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    )
+
+
+_open_session: ContextVar[Callable[[bytes], Session]] = ContextVar(
+    "open_session", default=_onnx_runtime
+)
+
+
 def run_graph(
     model: onnx.ModelProto | bytes,
     pixels: NDArray[np.uint8],
@@ -51,8 +76,11 @@ def run_graph(
         names: the outputs wanted; all if not given.
     """
     content = model if isinstance(model, bytes) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    wanted = list(names or (output.name for output in session.get_outputs()))
+    if names is None:
+        graph = (onnx.load_from_string(model) if isinstance(model, bytes) else model).graph
+        names = [output.name for output in graph.output]
+    wanted = list(names)
+    session = _open_session.get()(content)
     parts = [
         session.run(wanted, {INPUT_NAME: pixels[start : start + batch_size]})
         for start in range(0, len(pixels), batch_size)

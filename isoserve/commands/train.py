@@ -1,4 +1,4 @@
-"""``isoserve train``, ``export``, ``calibrate``, ``evaluate``: from images to a ``model.onnx``."""
+"""``isoserve train``, ``export``, ``evaluate``: from images to a ``model.onnx``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from isoserve.commands.recipe_options import read_recipe, recipe_options
 from isoserve.commands.training_reports import announce, report
 from isoserve.models.backbones import build_backbone
 from isoserve.models.card import (
-    DEFAULT_ALPHA,
-    DEFAULT_DELTA,
     InputSpec,
     ScoreKind,
     check_model_name,
@@ -24,14 +22,13 @@ from isoserve.models.errors import InputError
 from isoserve.models.text import printable
 from isoserve.training.atomic import check_writable
 from isoserve.training.checkpoint import FILE_NAME, Checkpoint
-from isoserve.training.data import LabelledImages, load_class_folders, split
+from isoserve.training.data import LabelledImages, split
 from isoserve.training.data_source import DataSource
 from isoserve.training.duplicates import describe_duplicates, digests_of, digests_of_split
 from isoserve.training.evaluation import evaluate as evaluation
 from isoserve.training.fabric import make_fabric
 from isoserve.training.onnx_graph import read_model
 from isoserve.training.onnx_model import export as exporting
-from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
 from isoserve.training.onnx_model.half_weights import with_half_weights
 from isoserve.training.out_distributions import load_out_distributions
 from isoserve.training.recipe import Recipe
@@ -203,45 +200,6 @@ def export(
         note=note,
         half=half,
     )
-
-
-@click.command()
-@click.argument("model_file", type=FILE)
-@click.argument("images_folder", type=FOLDER)
-@click.option("--output", type=FILE, help="Model file; MODEL_FILE is replaced if not given.")
-@click.option(
-    "--alpha",
-    type=float,
-    default=DEFAULT_ALPHA,
-    show_default=True,
-    help="Share of in-distribution images that may be rejected.",
-)
-@click.option(
-    "--delta", type=float, default=DEFAULT_DELTA, show_default=True, help="Chance to exceed alpha."
-)
-def calibrate(
-    model_file: Path, images_folder: Path, output: Path | None, alpha: float, delta: float
-) -> None:
-    """Calibrate MODEL_FILE again, on images it was not trained on: IMAGES_FOLDER/CLASS/*.
-
-    \b
-    Example:
-      isoserve calibrate model.onnx fresh-photos/ --output calibrated.onnx
-    """
-    for option, value in (("--alpha", alpha), ("--delta", delta)):
-        if not 0 < value < 1:
-            raise InputError(f"{option} is {value}; it must be between 0 and 1")
-    target = output or model_file
-    model, card = read_model(model_file)
-    check_writable(target.parent)
-    images = load_class_folders(images_folder, card.input)
-    evaluation.check_classes(images, card)
-    announce(images)
-    result = fit_score(model, None, images, Guarantee(alpha, delta), card)
-    new_card = result.added_to(card)
-    exporting.set_card(result.model, new_card)
-    exporting.save(result.model, target)
-    report(new_card, target)
 
 
 @click.command()

@@ -10,8 +10,11 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
+import isoserve
 from isoserve.cli import cli
+from isoserve.models import openvino_engine
 from isoserve.models.errors import InputError
+from isoserve.service.inference.engines import Execution
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.onnx_graph import read_model, run_graph
 from isoserve.training.recipe import Recipe
@@ -166,6 +169,24 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     )
     assert "no checkpoint.pt in" in _refused("export", tmp_path / "nowhere")
     assert "no model file at" in _refused("calibrate", tmp_path / "none.onnx", tmp_path)
+
+
+@pytest.mark.skipif(not openvino_engine.is_installed(), reason="openvino is not installed")
+def test_calibrated_through_the_engine_that_serves(
+    run: Path, colours: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "model.onnx"
+    words = ("calibrate", run / "model.onnx", colours / "test", "--alpha", 0.2)
+    message = _refused(*words, "--output", output, "--precision", "bfloat16")
+    assert "--precision bfloat16 needs --engine openvino" in message
+    assert not output.exists()
+    done = _isoserve(*words, "--output", output, "--engine", "openvino")
+    assert done.exit_code == 0, done.output
+    _, card = read_model(output)
+    assert (card.calibration.engine, card.calibration.precision) == ("openvino", "float32")
+    served = isoserve.load(output, execution=Execution(engine="openvino", precision="float32"))
+    verdict = served.predict(next((colours / "test").glob("*/*")))
+    assert 0 < verdict.ood.p_value <= 1
 
 
 def test_calibrating_below_the_smallest_number_names_it(run: Path, colours: Path) -> None:
