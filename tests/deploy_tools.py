@@ -36,6 +36,14 @@ def types_of_others() -> None:
         _give_up("types of dashboards and custom objects are absent; deploy/get_tools gets them")
 
 
+def package_of_npm(name: str) -> Path:
+    """The folder of an npm package that deploy/get_tools fetched."""
+    found = ROOT / "build" / "deploy-tools" / "node_modules" / name
+    if not found.is_dir():
+        _give_up(f"npm's {name} is absent; deploy/get_tools gets it")
+    return found
+
+
 def _give_up(reason: str) -> None:
     (pytest.fail if os.environ.get("CHECK_EVERYTHING") else pytest.skip)(reason)
 
