@@ -1,4 +1,4 @@
-"""docs/browser: a model.onnx judged in Chromium by onnxruntime-web, beside the verdicts of Python."""
+"""docs/browser: a model.onnx judged in Chromium, beside the verdicts of Python."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from deploy_tools import package_of_npm
 from image_bytes import colour, encode
 from PIL import Image
 from tiny_model import TinyModel, write_tiny_model
+from web_page import png
 
 import isoserve as iso
 from isoserve.local_model import LocalModel
@@ -68,22 +69,23 @@ def scene(seed: int, width: int, height: int) -> bytes:
     return encode("PNG", smooth)
 
 
+def verdicts(model: LocalModel, images: list[bytes]) -> list[iso.Verdict]:
+    """Python's."""
+    return [model.predict(image) for image in images]
+
+
 def five_scenes(model: LocalModel, width: int, height: int) -> list[bytes]:
     """Of many, those whose p-values are the furthest apart."""
     found = [scene(seed, width, height) for seed in range(60)]
-    found.sort(key=lambda image: model.predict(image).ood.p_value)
-    return [found[place] for place in (0, 15, 30, 45, 59)]
+    order = np.argsort([verdict.ood.p_value for verdict in verdicts(model, found)])
+    return [found[order[place]] for place in (0, 15, 30, 45, 59)]
 
 
 def judged(page: Page, images: list[bytes]) -> list[dict[str, Any]]:
     """The page's verdicts on PNGs, in order."""
     before = page.locator("#verdicts tbody tr").count()
     page.set_input_files(
-        "#images",
-        [
-            {"name": f"{place}.png", "mimeType": "image/png", "buffer": image}
-            for place, image in enumerate(images)
-        ],
+        "#images", [png(f"{place}.png", image) for place, image in enumerate(images)]
     )
     rows = page.locator("#verdicts tbody tr")
     rows.nth(before + len(images) - 1).wait_for()
@@ -98,7 +100,7 @@ def test_five_images_are_judged_as_python_judges_them(
 ) -> None:
     model = iso.load(DEFAULT_MODEL)
     images = five_scenes(model, width, height)
-    expected = model.predict(images)
+    expected = verdicts(model, images)
     assert {verdict.ood.is_ood for verdict in expected} == {True, False}
     page.goto(f"{address}?model=model.onnx")
     page.wait_for_function(OPEN)
@@ -146,9 +148,7 @@ def test_what_is_no_model_and_what_is_no_image_is_said_in_a_line(
     page.set_input_files("#model", folder / "tiny.onnx")
     page.wait_for_function(OPEN)
     assert page.is_hidden("#problem")
-    page.set_input_files(
-        "#images", {"name": "no.png", "mimeType": "image/png", "buffer": b"not an image"}
-    )
+    page.set_input_files("#images", png("no.png", b"not an image"))
     page.wait_for_selector("#problem:not([hidden])")
     assert page.inner_text("#problem").startswith("no.png: ")
 
