@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from collections import OrderedDict, deque
 from typing import Any
 
@@ -14,12 +15,13 @@ from isoserve.service.http.fast_path import COMPLETED, FastPathExchange
 from isoserve.service.http.hooks import ConnectionHooks, ConnectionLimits
 from isoserve.service.http.responses import problem_answer
 from isoserve.service.observability.request_id import new_request_id
-from isoserve.service.observability.request_record import RequestRecord
 
-QUEUED_SECONDS = 0.05
-HALF_CLOSED_SECONDS = 2.0
-"""For so long a client that has ended its side of the connection is taken to wait for an answer:
-while its image waits for others, and once it does not."""
+PROBED_AFTER_SECONDS = 0.05
+"""A client that has ended its side of the connection, and is answered sooner, is not probed."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""What a client passes over that waits for its answer (RFC 9110, section 15.2); the system of one
+that has gone refuses it."""
 
 MALFORMED = Problem(400, "malformed_request", "this is not an HTTP/1.1 request")
 HEAD_TOO_LARGE = Problem(431, "head_too_large", "the request's line and headers are too large")
@@ -68,28 +70,33 @@ class EndingHttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
         """The client will send no more: what it asked for whole is answered first.
 
-        It may also have gone altogether, which looks the same from here: so an image that still
-        waits in the queue is given up, and nothing is kept for long.
+        It may also have gone altogether, which looks the same from here until it is written to.
         """
         if self._in_body or self.cycle is None or self.cycle.response_complete:
             return False
         self.cycle.keep_alive = False
         if self._half_closed is None:
-            self._half_closed = self.loop.call_later(QUEUED_SECONDS, self._leave_if_queued)
+            self._half_closed = self.loop.call_later(PROBED_AFTER_SECONDS, self._probe)
         return True
 
-    def _leave_if_queued(self) -> None:
-        record = self._fast.record if self._fast is not None else self._running_record()
-        if record is not None and any(image and not image.begun for image in record.images):
+    def _probe(self) -> None:
+        """Write what needs no answer, so that the system learns whether the client is there."""
+        running = self._running
+        if self._fast is not None or (
+            not running.response_complete
+            and not running.response_started
+            and running.scope["http_version"] == "1.1"
+        ):
+            self.transport.write(CONTINUE)
+        self._leave_if_gone()
+
+    def _leave_if_gone(self) -> None:
+        """Give up what a client asked that is found to have gone; look again in a while."""
+        opened = self.transport.get_extra_info("socket")
+        if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.transport.abort()
         else:
-            self._half_closed = self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.abort)
-
-    def _running_record(self) -> RequestRecord | None:
-        if self._running.response_complete:
-            return None
-        record: RequestRecord | None = self._running.scope.get("record")
-        return record
+            self._half_closed = self.loop.call_later(PROBED_AFTER_SECONDS, self._leave_if_gone)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._idle.pop(self, None)

@@ -191,7 +191,7 @@ def answered(server: RunningServer, status: int) -> float:
 def test_a_client_that_left_is_counted_as_gone_once(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    write_tiny_model(tmp_path / "slow" / "1" / "model.onnx", TinyModel(work=30, name="slow"))
+    write_tiny_model(tmp_path / "slow" / "1" / "model.onnx", TinyModel(work=200, name="slow"))
     slow = start_server(tmp_path, "--slots", "1", "--max-batch", "1", "--queue-seconds", "30")
     with connection(slow) as served:
         served.sendall(plain(RED))

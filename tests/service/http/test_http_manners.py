@@ -150,6 +150,28 @@ def test_a_client_that_closed_its_side_gets_its_answer(server: RunningServer) ->
     assert statuses(exchange(server, many, half_close=True)) == [200, 200, 200]
 
 
+@pytest.mark.parametrize("path", [b"/v1/predict", b"/v1/predict/"])
+def test_a_client_that_closed_its_side_waits_its_turn_in_the_queue(
+    start_server: StartServer, tmp_path: Path, path: bytes
+) -> None:
+    write_tiny_model(tmp_path / "m" / "1" / "model.onnx", TinyModel(work=100))
+    slow = start_server(tmp_path, "--slots", "1", "--max-batch", "1", "--queue-seconds", "30")
+    whole = POST.replace(b"/v1/predict", path) + b"Content-Length: %d\r\n\r\n" % len(RED) + RED
+    found: list[bytes] = []
+
+    def ask() -> None:
+        found.append(exchange(slow, whole, half_close=True))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for received in found:
+        assert set(statuses(received)) - {100} == {200}
+        assert received.count(b'"red"')
+
+
 def test_half_a_request_of_such_a_client_is_not_waited_for(server: RunningServer) -> None:
     began = time.monotonic()
     head = POST + b"Content-Length: %d\r\n\r\n" % len(RED)
