@@ -39,13 +39,8 @@ from isoserve.service.inference.images import (
     decode_image,
 )
 from isoserve.service.inference.judgement import FAILED, Judged, judge
-from isoserve.service.inference.model import (
-    Model,
-    ModelRefused,
-    Pixels,
-    load_model,
-    read_model_bytes,
-)
+from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
+from isoserve.service.inference.outputs import Pixels
 from isoserve.service.inference.verdicts import VerdictRequest, as_json, verdict
 
 Result: TypeAlias = Verdict | Problem

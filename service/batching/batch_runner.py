@@ -17,7 +17,7 @@ from isoserve.service.batching.job import Job
 from isoserve.service.batching.run_watch import RunWatch
 from isoserve.service.inference.images import ImageLimits, InvalidImage, decode
 from isoserve.service.inference.judgement import judge
-from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.observability.log_writer import about, in_request
 from isoserve.service.observability.metrics import Metrics
 

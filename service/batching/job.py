@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from isoserve.service.batching.image_cost import FREE, ImageCost
-from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.observability.image_timing import ImageTiming
 from isoserve.service.repository.versions import ServingModel
 

@@ -17,7 +17,7 @@ from isoserve.service.batching.job import Job, ResponseBuilder
 from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.inference.explanation import explanation
 from isoserve.service.inference.images import ImageLimits, InvalidImage, check_header
-from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.inference.verdicts import VerdictRequest, as_json, verdict
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.observability.request_record import RequestRecord

@@ -18,7 +18,8 @@ import numpy as np
 from isoserve.service.batching.job import Job
 from isoserve.service.inference.images import ImageLimits, decode
 from isoserve.service.inference.judgement import judge
-from isoserve.service.inference.model import Model, Outputs, Pixels
+from isoserve.service.inference.model import Model
+from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.repository.shadow import Rejected, Shadow, ShadowCounts
 
 CLOSE_SECONDS = 10.0

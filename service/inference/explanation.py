@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from isoserve.models.card import ModelCard
-from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.inference.reasons import WORDS, nearest_prototypes, reason
 
 

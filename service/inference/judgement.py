@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isoserve.models.card import SCHEMA_2_OUTPUTS
-
-if TYPE_CHECKING:
-    from isoserve.service.inference.model import Floats, Outputs, Pixels
+from isoserve.service.inference.outputs import Floats, Outputs, Pixels
 
 FAILED = "inference_failed"
 """Reason of the answer to an image that the network fails on; its batch's others are answered."""

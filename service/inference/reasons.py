@@ -8,7 +8,7 @@ import numpy as np
 
 from isoserve.models.card import ModelCard
 from isoserve.models.combination import SHARPNESS, VIEWS, WEIGHTS, View
-from isoserve.service.inference.model import Outputs
+from isoserve.service.inference.outputs import Outputs
 
 WORDS: dict[View, str] = {
     "entropic": "between two classes",

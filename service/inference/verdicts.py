@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from isoserve.service.inference.model import Model, Outputs
+from isoserve.service.inference.model import Model
+from isoserve.service.inference.outputs import Outputs
 from isoserve.service.inference.reasons import reason
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoserve.service.inference.model import Model, Outputs
+from isoserve.service.inference.model import Model
+from isoserve.service.inference.outputs import Outputs
 from isoserve.service.inference.verdicts import as_json, is_ood
 from isoserve.service.inference_protocol.metadata import DATATYPES, IS_OOD, LABEL
 from isoserve.service.inference_protocol.requests import InferenceRequest

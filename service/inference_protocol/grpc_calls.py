@@ -16,7 +16,7 @@ from isoserve.service.batching.body_budget import BodyHold
 from isoserve.service.batching.image_cost import ImageCost
 from isoserve.service.batching.job import gather_results
 from isoserve.service.errors import Problem
-from isoserve.service.inference.model import Pixels
+from isoserve.service.inference.outputs import Pixels
 from isoserve.service.inference_protocol.answers import as_binary, output_values, shape_of
 from isoserve.service.inference_protocol.compression import WINDOW_BITS, inflate
 from isoserve.service.inference_protocol.handler import Asked, Inference

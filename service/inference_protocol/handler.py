@@ -15,7 +15,7 @@ from isoserve.service.batching.predictor import Predictor
 from isoserve.service.batching.thread_pools import ThreadPools
 from isoserve.service.errors import Problem
 from isoserve.service.inference.images import InvalidImage
-from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.inference_protocol.answers import Row
 from isoserve.service.inference_protocol.metadata import outputs_of
 from isoserve.service.inference_protocol.requests import RequestLimits, RequestReader

@@ -10,7 +10,7 @@ import orjson
 
 from isoserve.models.card import InputSpec
 from isoserve.service.errors import Problem
-from isoserve.service.inference.model import Pixels
+from isoserve.service.inference.outputs import Pixels
 from isoserve.service.inference_protocol.tensors import Tensor, bad_tensor, check_shape, images_of
 
 SPARE_VALUES = 4096

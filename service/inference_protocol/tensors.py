@@ -16,7 +16,7 @@ import numpy as np
 from isoserve.models.card import INPUT_NAME, InputSpec
 from isoserve.models.text import pluralize
 from isoserve.service.errors import Problem
-from isoserve.service.inference.model import Pixels
+from isoserve.service.inference.outputs import Pixels
 
 MOST_DIMENSIONS = 8
 LENGTH = struct.Struct("<I")

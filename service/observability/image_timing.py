@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isoserve.models.image_files.header import HEAD_BYTES
-from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference.outputs import Outputs, Pixels
 
 
 class ImageTiming:

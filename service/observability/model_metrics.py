@@ -9,7 +9,8 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from isoserve.models.combination import VIEWS
-from isoserve.service.inference.model import Model, Outputs
+from isoserve.service.inference.model import Model
+from isoserve.service.inference.outputs import Outputs
 from isoserve.service.inference.reasons import reasons
 from isoserve.service.observability.batch_histogram import BatchHistogram
 from isoserve.service.observability.drift import P_VALUE_BUCKETS

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from isoserve.service.inference.model import Floats
+from isoserve.service.inference.outputs import Floats
 from isoserve.service.observability.metric_files import reserve
 
 FINE_BUCKETS = 1000

@@ -24,7 +24,7 @@ from prometheus_client import Counter
 
 from isoserve.models.text import pluralize
 from isoserve.service.batching.job import Job
-from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.review.store import Bounds, KeptImage, Unwritable
 
 log = logging.getLogger("isoserve.review")

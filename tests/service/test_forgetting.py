@@ -29,7 +29,7 @@ from isoserve.service.app import Application
 from isoserve.service.batching.admission import Admission
 from isoserve.service.batching.job import Job
 from isoserve.service.http.disconnect import WATCH_AFTER_SECONDS
-from isoserve.service.inference.model import Pixels
+from isoserve.service.inference.outputs import Pixels
 from isoserve.service.inference_protocol.messages import MESSAGES, SERVICE
 from isoserve.service.inference_protocol.tensors import LENGTH
 from isoserve.service.observability.request_record import RequestRecord

@@ -23,7 +23,7 @@ from tiny_model import TinyModel, reference, tiny_model, write_tiny_model
 
 from isoserve import Client
 from isoserve.service.batching.shadow_runner import WAITING_IMAGES
-from isoserve.service.inference.model import Outputs, Pixels
+from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.repository.shadow import REJECTED
 from isoserve.service.settings import Settings
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from isoserve.models.card import InputSpec
 from isoserve.service.inference.images import ImageLimits, decode
-from isoserve.service.inference.model import Outputs, load_model
+from isoserve.service.inference.model import load_model
+from isoserve.service.inference.outputs import Outputs
 
 LIMITS = ImageLimits()
 

@@ -20,7 +20,8 @@ from isoserve.service.batching.image_cost import LARGE_SECONDS, ImageCost
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.inference.images import ImageLimits, InvalidImage
-from isoserve.service.inference.model import Model, Outputs, Pixels
+from isoserve.service.inference.model import Model
+from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.repository import Repository
 from isoserve.service.repository.versions import ServingModel

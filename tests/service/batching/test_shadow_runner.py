@@ -20,7 +20,8 @@ from isoserve.models.errors import InputError
 from isoserve.service.batching.job import Job
 from isoserve.service.batching.shadow_runner import WAITING_IMAGES, ShadowRunner
 from isoserve.service.inference.images import ImageLimits
-from isoserve.service.inference.model import Model, Outputs
+from isoserve.service.inference.model import Model
+from isoserve.service.inference.outputs import Outputs
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.repository import Repository
 from isoserve.service.repository.shadow import Shadow, ShadowCounts

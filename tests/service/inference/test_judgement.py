@@ -12,7 +12,8 @@ from faulty_model import NAN_SCORE, P_VALUE_OF_7, RAISES, faulty_model
 from tiny_model import tiny_model
 
 from isoserve.service.inference.judgement import FEW, faults, judge
-from isoserve.service.inference.model import Model, Outputs, Pixels, load_model
+from isoserve.service.inference.model import Model, load_model
+from isoserve.service.inference.outputs import Outputs, Pixels
 
 RED = (255, 0, 0)
 

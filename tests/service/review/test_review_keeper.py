@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")
 
 from isoserve.service.batching.job import Job
-from isoserve.service.inference.model import Outputs
+from isoserve.service.inference.outputs import Outputs
 from isoserve.service.review.keeper import Keeper, Policy
 from isoserve.service.review.store import Bounds, KeptImage, Unwritable
 
