@@ -63,6 +63,18 @@ COMMANDS = {
         "isoserve.commands.review:review",
         "The images kept for review.",
     ),
+    "pull": (
+        "isoserve.commands.pull:pull",
+        "Copy the models at URL to DEST.",
+    ),
+    "push": (
+        "isoserve.commands.pull:push",
+        "Write MODEL to the repository at URL, as the version after its newest.",
+    ),
+    "sign": (
+        "isoserve.commands.sign:sign",
+        "Sign MODEL: the signature is written beside it, as MODEL.sig.",
+    ),
     "reproduce": (
         "isoserve.commands.reproduce:reproduce",
         "Train and evaluate every system of the papers and write the report.",
@@ -73,7 +85,7 @@ COMMANDS = {
 Serving never imports torch; training never imports the service.
 """
 
-LIGHT = frozenset(("serve", "predict", "inspect", "review"))
+LIGHT = frozenset(("serve", "predict", "inspect", "review", "pull", "push", "sign"))
 """Commands that import nothing of the train extra."""
 
 EXIT_BAD_INPUT = 2

@@ -43,7 +43,8 @@ class Settings(EnvironmentModel):
     )
     repository: Path = Field(
         Path("model_repository"),
-        description="Folder of NAME/VERSION/model.onnx, or one model.onnx to serve by itself. "
+        description="Folder of NAME/VERSION/model.onnx, or one model.onnx to serve by itself; "
+        "either may be a URL that fsspec reads, as s3://, gs://, hf:// and https:// are. "
         "Where none is named and the default is not there, the models that come with the program.",
     )
     default_model: str = Field(
@@ -73,6 +74,23 @@ class Settings(EnvironmentModel):
     )
     watch_seconds: Seconds = Field(
         2.0, description="How often the repository is looked at for new or removed versions."
+    )
+    store_cache: Path | None = Field(
+        None,
+        description="Folder for what is brought from a repository that is a URL, where it goes on "
+        "serving while the store is away; none is isoserve in the user's cache folder.",
+    )
+    store_cache_bytes: int = Field(
+        10 * 2**30,
+        ge=1,
+        description="Most bytes of a URL's files to keep: each model's newest versions stay. What "
+        "is coming is beside it, so that nothing goes before its successor is there.",
+    )
+    trusted_key: Path | None = Field(
+        None,
+        description="File of a public key (PEM, elliptic curve): a model without a signature by "
+        "its private key beside it, in model.onnx.sig as isoserve sign writes it, is refused. "
+        "Needs the extra signing.",
     )
     max_model_bytes: int = Field(
         2**30, ge=1, description="A model file larger than this is refused."
@@ -273,7 +291,9 @@ class Settings(EnvironmentModel):
             formats_of(text)
         return text
 
-    @field_validator("repository", "token_file", "review_token_file", mode="before")
+    @field_validator(
+        "repository", "store_cache", "trusted_key", "token_file", "review_token_file", mode="before"
+    )
     @classmethod
     def _names_a_path(cls, value: object) -> object:
         if value == "":

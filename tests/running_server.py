@@ -66,7 +66,10 @@ def start_server() -> Iterator[StartServer]:
     started: list[RunningServer] = []
 
     def start(
-        path: Path, *flags: str, ready: bool = True, environment: Mapping[str, str] | None = None
+        path: Path | str,
+        *flags: str,
+        ready: bool = True,
+        environment: Mapping[str, str] | None = None,
     ) -> RunningServer:
         of_server = {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1", **(environment or {})}
         process = subprocess.Popen(

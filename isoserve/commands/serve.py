@@ -21,6 +21,9 @@ from isoserve.service.inference.execution_providers import providers_of
 from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
 from isoserve.service.observability.log_writer import configure_logging
 from isoserve.service.observability.metrics import disable_multiprocess_metrics
+from isoserve.service.repository.mirror import Mirror
+from isoserve.service.repository.signature import check_signature, check_trusted_key
+from isoserve.service.repository.store import store_url
 from isoserve.service.review import open_store
 from isoserve.service.server import BACKLOG, serve_until_stopped
 from isoserve.service.settings import ENV_PREFIX, Settings
@@ -38,13 +41,14 @@ PACKAGED_REPOSITORY = Path(isoserve.__file__).with_name("model_repository")
 def serve(model: str | None, **options: Any) -> None:
     """Serve a model repository over HTTP.
 
-    MODEL is a repository folder or a single model.onnx; short for --repository MODEL. With
-    neither it is the folder model_repository, or where there is none the models that come with
-    the program.
+    MODEL is a repository folder or a single model.onnx, or the URL of either (s3://, gs://,
+    hf://, https://, ...); short for --repository MODEL. With neither it is the folder
+    model_repository, or where there is none the models that come with the program.
 
     \b
-    Example:
+    Examples:
       isoserve serve model_repository/ --port 8000
+      isoserve serve s3://bucket/repository --trusted-key release.pub
     """
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
@@ -54,7 +58,11 @@ def serve(model: str | None, **options: Any) -> None:
     settings = _or_own_models(build(Settings, given, ENV_PREFIX))
     providers_of(settings.device)
     check_available(settings.execution)
-    _check_repository(settings)
+    if settings.trusted_key is not None:
+        check_trusted_key(settings.trusted_key)
+    url = store_url(settings.repository)
+    if url is None:
+        _check_repository(settings)
     for tokens in (settings.token_file, settings.review_token_file):
         if tokens is not None:
             Tokens(tokens)
@@ -65,12 +73,23 @@ def serve(model: str | None, **options: Any) -> None:
     log_writer = configure_logging(settings.log_format, settings.workers > 1)
     for ignored in ignored_variables(os.environ, ENV_PREFIX, list(Settings.model_fields)):
         log.warning(ignored)
+    if url is not None:
+        settings = _mirrored(url, settings)
     _say_where(settings, listener)
     if settings.workers == 1:
         disable_multiprocess_metrics()
         serve_until_stopped(settings, listener, log_writer)
     else:
         serve_with_workers(settings, listener)
+
+
+def _mirrored(url: str, settings: Settings) -> Settings:
+    """With the folder that is filled from the URL from now on as the repository."""
+    mirror = Mirror(url, settings)
+    if settings.shadow and mirror.store.is_file:
+        raise InputError(f"--shadow needs a repository with versions; '{url}' is one file")
+    mirror.start()
+    return settings.model_copy(update={"repository": mirror.root})
 
 
 def _or_own_models(settings: Settings) -> Settings:
@@ -99,6 +118,7 @@ def _check_repository(settings: Settings) -> None:
             raise InputError(f"--shadow needs a repository with versions; '{path}' is one file")
         try:
             data = read_model_bytes(path, settings.max_model_bytes)
+            check_signature(path, data, settings.trusted_key)
             load_model("file", 1, data, 1, 1, settings.execution)
         except ModelRefused as error:
             raise InputError(f"'{path}' cannot be served: {error}") from error

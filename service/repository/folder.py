@@ -11,6 +11,8 @@ log = logging.getLogger("isoserve.repository")
 
 MODEL_FILE = "model.onnx"
 
+SIGNATURE_FILE = f"{MODEL_FILE}.sig"
+
 Files = dict[int, Path]
 """A model's files by version."""
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from isoserve.service.inference.engines import EngineChoice, Execution, PrecisionChoice
 from isoserve.service.inference.execution_providers import Device
 from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
+from isoserve.service.repository.signature import check_signature
 
 _DIES_WITH_ITS_PARENT = 1
 """Linux's PR_SET_PDEATHSIG."""
@@ -37,6 +38,8 @@ class LoadRequest:
     max_model_bytes: int
     max_load_bytes: int
     """Of memory, beside what this process has already."""
+    trusted_key: str = ""
+    """File of the public key whose signature the file needs; empty asks for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,11 @@ class LoadReply:
 def try_to_load(request: LoadRequest) -> LoadReply:
     """Load the model, warm it up, and forget it."""
     _bound_memory(request)
+    path = Path(request.path)
+    key = Path(request.trusted_key) if request.trusted_key else None
     try:
-        data = read_model_bytes(Path(request.path), request.max_model_bytes)
+        data = read_model_bytes(path, request.max_model_bytes)
+        check_signature(path, data, key)
         execution = Execution(request.device, request.engine, request.precision)
         model = load_model("", 1, data, 1, request.max_batch, execution)
         return LoadReply(model.card.name, hashlib.sha256(data).hexdigest())

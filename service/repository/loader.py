@@ -47,6 +47,7 @@ class ModelLoader:
                 execution.engine,
                 execution.precision,
                 *limits,
+                str(settings.trusted_key or ""),
             )
             reply = self._checks.reply(key, request)
             if reply is None:

@@ -19,8 +19,9 @@ State = Literal["available", "serving", "shadow", "refused", "unloaded"]
 """On disk but not tried or not needed · answers · is in memory and only compared · does not load ·
 taken out by request."""
 
-Fingerprint = tuple[int, int, int]
-"""Inode, size and modification time: another file is another fingerprint."""
+Fingerprint = tuple[int, ...]
+"""Inode, size and modification time of the file, and of its signature where it has one: another
+file is another fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,10 +69,23 @@ class ModelRecord:
 def fingerprint_of(path: Path) -> Fingerprint | None:
     """Of the file as it is now; None where there is none."""
     try:
-        status = path.stat()
+        model = path.stat()
     except OSError:
         return None
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
+    try:
+        signature = signature_of(path).stat()
+    except OSError:
+        return (model.st_ino, model.st_size, model.st_mtime_ns)
+    return tuple(
+        value
+        for status in (model, signature)
+        for value in (status.st_ino, status.st_size, status.st_mtime_ns)
+    )
+
+
+def signature_of(path: Path) -> Path:
+    """Where a model file's signature lies, if it has one."""
+    return path.with_name(f"{path.name}.sig")
 
 
 def is_version(name: str) -> bool:
