@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TextIO
 
 from isoserve.models.errors import InputError
+from isoserve.models.text import pluralize
+from isoserve.service.repository.cache_bounds import choose_within, newest_first
 from isoserve.service.repository.folder import MODEL_FILE
 from isoserve.service.repository.store import Store, StoredFile, StoredFileError
 from isoserve.service.settings import Settings
@@ -65,6 +67,7 @@ class Mirror:
             logging.getLogger(library).setLevel(logging.WARNING)
         self.store = Store(url)
         self._settings = settings
+        self._shadows = {name: each.version for name, each in settings.shadows.items()}
         base = settings.store_cache or default_cache()
         self._cache = base / hashlib.sha256(url.encode()).hexdigest()[:16]
         self.folder = self._cache / "repository"
@@ -75,7 +78,7 @@ class Mirror:
         self._state = self._cache / "files.json"
         self._kept = self._checked()
         self._failures: dict[str, _Failure] = {}
-        self._left_out: set[str] = set()
+        self._left_out: frozenset[str] = frozenset()
         self._away = ""
         self._stopping = threading.Event()
         self._looked = threading.Event()
@@ -138,40 +141,13 @@ class Mirror:
         self._note()
 
     def _within_bounds(self, stored: dict[str, StoredFile]) -> list[list[str]]:
-        """The files to have, by version: each model's newest, then each one's next, and so on."""
-        versions: dict[str, list[int]] = {}
-        for place in stored:
-            if place.endswith(f"/{MODEL_FILE}"):
-                name, number, _ = place.split("/")
-                versions.setdefault(name, []).append(int(number))
-        for name, numbers in versions.items():
-            shadow = self._settings.shadows.get(name)
-            numbers.sort(reverse=True)
-            if shadow is not None and shadow.version in numbers:
-                numbers.remove(shadow.version)
-                numbers.insert(0, shadow.version)
-        ranked = sorted(
-            (rank, name, number)
-            for name, numbers in versions.items()
-            for rank, number in enumerate(numbers)
-        )
-        places = [f"{name}/{number}/{MODEL_FILE}" for _, name, number in ranked]
-        if self.store.is_file:
-            places = [MODEL_FILE]
-        chosen: list[list[str]] = []
+        versions = [MODEL_FILE] if self.store.is_file else newest_first(stored, self._shadows)
         room = self._settings.store_cache_bytes
-        left_out = set()
-        for place in places:
-            both = [each for each in (f"{place}.sig", place) if each in stored]
-            room -= sum(stored[each].size or 0 for each in both)
-            if room < 0:
-                left_out.add(place)
-            else:
-                chosen.append(both)
-        if new := left_out - self._left_out:
+        chosen, left_out = choose_within(room, stored, versions)
+        if left_out - self._left_out:
             log.warning(
-                "%d files of %s are left there: store_cache_bytes (%d) has no room for them (%s)",
-                *(len(left_out), self.store.url, self._settings.store_cache_bytes, min(new)),
+                "%s of %s left there: store_cache_bytes (%d) has no room (%s)",
+                *(pluralize(len(left_out), "model file"), self.store.url, room, min(left_out)),
             )
         self._left_out = left_out
         return chosen

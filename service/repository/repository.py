@@ -253,6 +253,8 @@ class Repository:
         if self._root.is_file():
             name = self._loader.name_of(self._root)
             return {} if name is None else {name: {1: self._root}}
+        if self._root.suffix == ".onnx" and not self.models and not self._root.exists():
+            return {}  # one file, which a store has not given yet
         return self._folder.models()
 
     def _refresh(self, record: ModelRecord, files: Files) -> None:

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_model import write_tiny_model
 
 from isoserve.models.errors import InputError
+from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.mirror import Mirror
+from isoserve.service.repository.repository import Repository
 from isoserve.service.repository.store import Store, store_url
 from isoserve.service.settings import Settings
 
@@ -83,6 +86,9 @@ def test_the_cache_is_bounded_and_keeps_the_newest(tmp_path: Path) -> None:
     mirror.look()
     assert versions(mirror) == ["10", "2"]
     write(store, 11)
+    mirror.look()
+    assert versions(mirror) == ["10", "11"]
+    write(store, 12, size=5000)
     mirror.look()
     assert versions(mirror) == ["10", "11"]
     mirror.close()
@@ -176,6 +182,18 @@ def website(tmp_path: Path) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_one_file_that_the_store_has_not_yet_is_waited_for(tmp_path: Path) -> None:
+    missing = Settings(repository=tmp_path / "model.onnx", max_batch=2)
+    repository = Repository(missing, 1, Metrics())
+    repository.scan()
+    assert repository.scanned
+    assert not repository.ready
+    write_tiny_model(tmp_path / "model.onnx")
+    repository.scan()
+    assert repository.ready
+    repository.close()
 
 
 def test_https_repositories_and_single_files(website: str, tmp_path: Path) -> None:

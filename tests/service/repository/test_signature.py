@@ -21,7 +21,7 @@ pytest.importorskip("model_signing")
 serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
 
 
-def write_key(folder: Path, name: str) -> tuple[Path, Path]:
+def write_key(folder: Path, name: str, password: bytes = b"") -> tuple[Path, Path]:
     """A private key and its public one, by cryptography as openssl writes them."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -31,7 +31,9 @@ def write_key(folder: Path, name: str) -> tuple[Path, Path]:
         key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
+            serialization.BestAvailableEncryption(password)
+            if password
+            else serialization.NoEncryption(),
         )
     )
     public.write_bytes(
@@ -107,6 +109,19 @@ def test_a_version_that_is_signed_later_serves_without_a_restart(tmp_path: Path)
     repository.scan()
     assert repository.models["m"].versions[1].state == "serving"
     repository.close()
+
+
+def test_a_key_with_a_password_signs(tmp_path: Path) -> None:
+    private, public = write_key(tmp_path, "ours", b"secret")
+    model = write_tiny_model(tmp_path / "root/m/1/model.onnx")
+    assert isinstance(signed_by(private, model).exception, InputError)
+    (tmp_path / "password").write_text("secret\n")
+    done = CliRunner().invoke(
+        sign,
+        [str(model), "--key", str(private), "--password-file", str(tmp_path / "password")],
+    )
+    assert done.exit_code == 0, done.output
+    assert answer(tmp_path / "root", public)[0] == "serving"
 
 
 def test_what_is_no_key_is_named(tmp_path: Path) -> None:
