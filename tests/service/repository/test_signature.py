@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from signing_key import write_key
 from tiny_model import TinyModel, write_tiny_model
 
 from isoserve.commands.sign import sign
@@ -18,30 +19,6 @@ from isoserve.service.repository.signature import check_trusted_key
 from isoserve.service.settings import Settings
 
 pytest.importorskip("model_signing")
-serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
-
-
-def write_key(folder: Path, name: str, password: bytes = b"") -> tuple[Path, Path]:
-    """A private key and its public one, by cryptography as openssl writes them."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    private, public = folder / f"{name}.key", folder / f"{name}.pub"
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(password)
-            if password
-            else serialization.NoEncryption(),
-        )
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
-    return private, public
 
 
 def signed_by(key: Path, model: Path) -> Result:

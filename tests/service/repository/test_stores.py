@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from image_bytes import colour
 from running_server import RunningServer, StartServer
+from signing_key import write_key
 from tiny_model import TinyModel, tiny_model
 
 pytest.importorskip("s3fs")
@@ -110,4 +111,35 @@ def test_a_place_that_is_not_there_is_one_line_and_exit_code_2(s3: S3Server) -> 
     done = isoserve(s3, "serve", "s3://no-such-bucket/repository", "--port", "0")
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("isoserve: no repository at s3://no-such-bucket/repository")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_signatures_travel_with_models_and_an_unsigned_version_is_refused(
+    s3: S3Server, start_server: StartServer, tmp_path: Path
+) -> None:
+    pytest.importorskip("model_signing")
+    private, public = write_key(tmp_path, "ours")
+    model = tmp_path / "model.onnx"
+    model.write_bytes(model_bytes())
+    url = f"s3://{BUCKET}/signed"
+    for arguments in (("sign", str(model), "--key", str(private)), ("push", str(model), url)):
+        done = isoserve(s3, *arguments)
+        assert done.returncode == 0, done.stderr
+    assert "signed/tiny/1/model.onnx.sig" in s3.list_keys()
+    s3.put("signed/tiny/2/model.onnx", model_bytes(1))
+    server = start_server(
+        url,
+        *("--store-cache", str(tmp_path / "cache"), "--trusted-key", str(public)),
+        environment=s3.environment,
+    )
+    server.wait_until(lambda: states(server) == {1: "serving", 2: "refused"})
+    refused = server.get("/v1/models/tiny").json()["versions"]
+    assert [each["reason"] for each in refused if each["version"] == 2] == ["signature"]
+    assert version(server) == 1
+    server.stop()
+
+    (tmp_path / "model.onnx.sig").unlink()
+    done = isoserve(s3, "serve", str(model), "--trusted-key", str(public), "--port", "0")
+    assert done.returncode == 2
+    assert "not signed" in done.stderr
     assert len(done.stderr.splitlines()) == 1
