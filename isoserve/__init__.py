@@ -7,6 +7,7 @@
 
     net = iso.Classifier(backbone, iso.IsoMax2Head(512, 10))      # or make a model: own network,
     iso.export(net, "model.onnx", calibration="held-out/", ...)   # own training loop
+    iso.wrap("softmax.onnx", "model.onnx", images="photos/")      # a classifier you have already
 
 Each name below is loaded when it is first used, so that ``import isoserve`` costs nothing and
 torch is needed for the last two groups alone: ``pip install 'isoserve[train]'``.
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     )
     from isoserve.models.scores import entropic_score
     from isoserve.training.onnx_model.network_export import export
+    from isoserve.training.wrapping.wrap import wrap
 
 _HOMES = {
     # Ask a server.
@@ -87,6 +89,8 @@ _HOMES = {
     "entropic_score": "isoserve.models.scores",
     # Make a model file of it.
     "export": "isoserve.training.onnx_model.network_export",
+    # Or of a classifier that was trained elsewhere, as it is.
+    "wrap": "isoserve.training.wrapping.wrap",
 }
 """Public name -> the module it is defined in."""
 
@@ -117,6 +121,7 @@ __all__ = [  # noqa: RUF022 - in the order of a table of contents
     "Logits",
     "entropic_score",
     "export",
+    "wrap",
 ]
 
 

@@ -27,6 +27,10 @@ COMMANDS = {
         "isoserve.commands.train:export",
         "Make a model.onnx of the last checkpoint in RUN, a folder that train wrote.",
     ),
+    "wrap": (
+        "isoserve.commands.wrap:wrap",
+        "Make a model.onnx of a classifier trained elsewhere, MODEL, without training.",
+    ),
     "calibrate": (
         "isoserve.commands.calibrate:calibrate",
         "Calibrate MODEL_FILE again, on images it was not trained on: IMAGES_FOLDER/CLASS/*.",

@@ -130,3 +130,61 @@ def without_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     del changed.graph.output[:]
     changed.graph.output.extend(kept)
     return changed
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that the graph is written in."""
+    return max(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+
+
+def up_to(model: onnx.ModelProto, name: str, start: str | None = None) -> onnx.ModelProto:
+    """A copy with only what the float tensor ``name`` needs, and this as its one output.
+
+    Args:
+        start: an inner float tensor that becomes the one input; the graph's own inputs stay if
+            not given.
+    """
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    needed, waiting = set(), [name]
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in needed:
+            continue
+        needed.add(tensor)
+        if tensor in made_by and tensor != start:
+            waiting += _taken_by(made_by[tensor])
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    graph = found.graph
+    made = needed - {start}
+    kept = [node for node in model.graph.node if made.intersection(node.output)]
+    constants = [each for each in model.graph.initializer if each.name in needed]
+    for field, values in (("node", kept), ("initializer", constants)):
+        copies = [type(value).FromString(value.SerializeToString()) for value in values]
+        del getattr(graph, field)[:]
+        getattr(graph, field).extend(copies)
+    del graph.output[:]
+    del graph.value_info[:]
+    del found.metadata_props[:]
+    graph.output.append(_float_tensor(name))
+    if start is not None:
+        inputs = [each for each in model.graph.input if each.name in made]
+        del graph.input[:]
+        graph.input.extend([_float_tensor(start), *inputs])
+    return found
+
+
+def _taken_by(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a node takes, those of the graphs inside it too."""
+    inner = [
+        name
+        for attribute in node.attribute
+        for graph in (*attribute.graphs, attribute.g)
+        for each in graph.node
+        for name in _taken_by(each)
+    ]
+    return [name for name in (*node.input, *inner) if name]
+
+
+def _float_tensor(name: str) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)

@@ -52,7 +52,7 @@ def test_the_import_is_light_and_judging_needs_no_torch() -> None:
     assert done.stdout.splitlines() == ["[]", "False False False", "True"], done.stderr
 
 
-@pytest.mark.parametrize("name", ["Classifier", "IsoMax2Head", "entropic_score", "export"])
+@pytest.mark.parametrize("name", ["Classifier", "IsoMax2Head", "entropic_score", "export", "wrap"])
 def test_without_the_train_extra_a_training_name_says_what_to_install(name: str) -> None:
     done = python(f"import sys; sys.modules['torch'] = None\nfrom isoserve import {name}")
     assert done.returncode == 1

@@ -41,7 +41,7 @@ from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.data import LabelledImages
 from isoserve.training.hold_out import evenly_spread
 from isoserve.training.onnx_graph import without_output
-from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
+from isoserve.training.onnx_model.fit_score import FittedScore, Guarantee, fit_score
 from isoserve.training.onnx_model.parity import check_parity
 
 OPSET = 20
@@ -159,17 +159,27 @@ def export_network(
     model = without_output(fitted.model, FEATURES)
     few = images.held_out.take(evenly_spread(len(images.held_out), 64))
     check_parity(served, model, few.pixels)
-    card = ModelCard(
-        schema_version=1 if score is None else 2,
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    card = card_of(description, fitted, parameters, loss_of(network))
+    set_card(model, card)
+    return model
+
+
+def card_of(
+    description: Description, fitted: FittedScore, parameters: int, loss: Loss
+) -> ModelCard:
+    """What a model says of itself that was fitted just now."""
+    return ModelCard(
+        schema_version=1 if fitted.statistics is None else 2,
         score=fitted.score,
         combination=fitted.combination,
         statistics=fitted.statistics,
         name=description.name,
         classes=description.classes,
-        input=spec,
+        input=description.input,
         network=description.network,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        loss=loss_of(network),
+        parameters=parameters,
+        loss=loss,
         data=description.data.model_copy(update={"calibration_images": fitted.calibration.n}),
         seed=description.seed,
         recipe=description.recipe,
@@ -180,8 +190,6 @@ def export_network(
         licence=description.licence,
         created=datetime.now(UTC).replace(microsecond=0),
     )
-    set_card(model, card)
-    return model
 
 
 def has_views(network: nn.Module) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import compose, numpy_helper
+from onnx import compose, numpy_helper, version_converter
 
 from isoserve.models.card import ModelCard, ScoreKind
 from isoserve.models.errors import InputError
@@ -24,9 +24,9 @@ from isoserve.models.heads import (
 )
 from isoserve.models.served_model import FEATURES, Verdict
 from isoserve.training.hold_out import evenly_spread
-from isoserve.training.onnx_graph import has_initializer, run_graph
+from isoserve.training.onnx_graph import has_initializer, opset_of, run_graph, up_to
 from isoserve.training.onnx_model.calibrate import set_initializer
-from isoserve.training.onnx_model.export import ExportImages, to_onnx
+from isoserve.training.onnx_model.export import OPSET, ExportImages, to_onnx
 from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
 from isoserve.training.onnx_model.parity import BARS, check_features
 
@@ -71,19 +71,30 @@ def with_score(model: onnx.ModelProto, card: ModelCard, score: ScoreKind) -> onn
         InputError: the graph names no head or features, or the head is not one of ours: it was
             not exported by this program, or was rewritten since.
     """
-    head = head_of(model, card)
-    verdict = Verdict(head, score).eval()
-    tail = to_onnx(verdict, torch.zeros(2, head.num_features), verdict.output_names, FEATURES)
-    before = _up_to_features(model)
-    prefixed = compose.add_prefix(tail, TAIL, rename_inputs=False, rename_outputs=False)
-    for name, _ in verdict.named_buffers():
-        _rename(prefixed, TAIL + name, name)
-    before.ir_version = prefixed.ir_version
-    joined = compose.merge_models(before, prefixed, io_map=[(FEATURES, FEATURES)])
-    del joined.graph.value_info[:]
+    joined = with_verdict(_up_to_features(model), head_of(model, card), score)
     for name in KEPT:
         if has_initializer(model, name) and has_initializer(joined, name):
             set_initializer(joined, name, _array(model, name))
+    return joined
+
+
+def with_verdict(before: onnx.ModelProto, head: Head, score: ScoreKind) -> onnx.ModelProto:
+    """Put head, scores and p-values, still to be fitted, behind a graph that ends in features.
+
+    Args:
+        before: its one output is the float tensor ``features`` [N, D].
+    """
+    verdict = Verdict(head, score).eval()
+    tail = to_onnx(verdict, torch.zeros(2, head.num_features), verdict.output_names, FEATURES)
+    prefixed = compose.add_prefix(tail, TAIL, rename_inputs=False, rename_outputs=False)
+    for name, _ in verdict.named_buffers():
+        _rename(prefixed, TAIL + name, name)
+    opset = opset_of(before)
+    if opset > OPSET:
+        prefixed = version_converter.convert_version(prefixed, opset)
+    before.ir_version = prefixed.ir_version = max(prefixed.ir_version, before.ir_version)
+    joined = compose.merge_models(before, prefixed, io_map=[(FEATURES, FEATURES)])
+    del joined.graph.value_info[:]
     return joined
 
 
@@ -163,33 +174,12 @@ def _only(names: list[str], what: str) -> str:
 
 def _up_to_features(model: onnx.ModelProto) -> onnx.ModelProto:
     """The nodes that the features need, and these as the only output, named ``features``."""
-    nodes = list(model.graph.node)
-    name = _features_of(nodes)
-    made_by = {output: node for node in nodes for output in node.output}
-    needed, waiting = set(), [name]
-    while waiting:
-        output = waiting.pop()
-        if output in needed:
-            continue
-        needed.add(output)
-        if output in made_by:
-            waiting += [each for each in made_by[output].input if each]
-    found = onnx.ModelProto()
-    found.CopyFrom(model)
-    graph = found.graph
-    kept = [node for node in nodes if needed.intersection(node.output)]
-    constants = [each for each in graph.initializer if each.name in needed]
-    for field, values in (("node", kept), ("initializer", constants)):
-        copies = [type(value).FromString(value.SerializeToString()) for value in values]
-        del getattr(graph, field)[:]
-        getattr(graph, field).extend(copies)
-    del graph.output[:]
-    del graph.value_info[:]
-    graph.output.append(
-        onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, ["N", None])
-    )
+    name = _features_of(list(model.graph.node))
+    found = up_to(model, name)
     _rename(found, name, FEATURES)
-    del found.metadata_props[:]
+    shape = ["N", None]
+    output = onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, shape)
+    found.graph.output[0].CopyFrom(output)
     return found
 
 
