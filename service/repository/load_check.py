@@ -17,7 +17,13 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from isoserve.service.inference.engines import EngineChoice, Execution, PrecisionChoice
+from isoserve.service.inference.engines import (
+    EngineChoice,
+    EngineName,
+    Execution,
+    Precision,
+    PrecisionChoice,
+)
 from isoserve.service.inference.execution_providers import Device
 from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
 from isoserve.service.repository.signature import check_signature
@@ -44,10 +50,12 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadReply:
-    """What came of it: the name in the card and the file's digest, or why it is refused."""
+    """What came of it: name, digest and what computes it best, or why it is refused."""
 
     name: str = ""
     sha256: str = ""
+    engine: EngineName = "onnxruntime"
+    precision: Precision = "float32"
     reason: str = ""
     detail: str = ""
 
@@ -62,7 +70,9 @@ def try_to_load(request: LoadRequest) -> LoadReply:
         check_signature(path, data, key)
         execution = Execution(request.device, request.engine, request.precision)
         model = load_model("", 1, data, 1, request.max_batch, execution)
-        return LoadReply(model.card.name, hashlib.sha256(data).hexdigest())
+        form = model.form
+        digest = hashlib.sha256(data).hexdigest()
+        return LoadReply(model.card.name, digest, form.engine, form.precision)
     except Exception as error:  # whatever one file brings about, others are tried
         if isinstance(error, MemoryError) or _is_of_memory(str(error)):
             most = request.max_load_bytes

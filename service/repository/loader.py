@@ -6,6 +6,7 @@ import hashlib
 import logging
 from pathlib import Path
 
+from isoserve.service.inference.engines import Execution
 from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
 from isoserve.service.repository.load_check import LoadReply, LoadRequest
 from isoserve.service.repository.load_checks import Key, LoadChecks
@@ -72,7 +73,8 @@ class ModelLoader:
             data = read_model_bytes(path, settings.max_model_bytes)
             if hashlib.sha256(data).hexdigest() != reply.sha256:
                 raise ModelRefused("changed", "the file was changed while it was being loaded")
-            model = load_model(name, version, data, slots, settings.max_batch, settings.execution)
+            chosen = Execution(settings.device, reply.engine, reply.precision)
+            model = load_model(name, version, data, slots, settings.max_batch, chosen)
             model.decide_by = settings.decide_by
             return model
         except ModelRefused:
