@@ -24,7 +24,7 @@ COMMANDS = {
         "Train on SOURCE, calibrate, and write OUTPUT/model.onnx.",
     ),
     "export": (
-        "isoserve.commands.train:export",
+        "isoserve.commands.export:export",
         "Make a model.onnx of the last checkpoint in RUN, a folder that train wrote.",
     ),
     "wrap": (
@@ -40,7 +40,7 @@ COMMANDS = {
         "Give MODEL_FILE the combined score, from the images SOURCE that it was trained on.",
     ),
     "evaluate": (
-        "isoserve.commands.train:evaluate",
+        "isoserve.commands.evaluate:evaluate",
         "Evaluate MODEL_FILE on SOURCE's test images and against out-distributions.",
     ),
     "quantize": (

@@ -9,6 +9,7 @@ from typing import Literal
 
 import click
 
+from isoserve.commands.training_options import FILE, FOLDER
 from isoserve.commands.training_reports import announce, report
 from isoserve.models.card import DEFAULT_ALPHA, DEFAULT_DELTA
 from isoserve.models.errors import InputError
@@ -19,9 +20,6 @@ from isoserve.training.evaluation import evaluate as evaluation
 from isoserve.training.onnx_graph import computed_by_openvino, read_model
 from isoserve.training.onnx_model import export as exporting
 from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
-
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from isoserve.commands.options import build, options_of
+from isoserve.commands.training_options import FILE, FOLDER, data_root_option
 from isoserve.models.errors import InputError
 from isoserve.training.atomic import check_writable
 from isoserve.training.data import load_class_folders, load_images
@@ -21,9 +22,6 @@ from isoserve.training.onnx_model.quantize import Quantized, QuantizeOptions
 from isoserve.training.onnx_model.quantize import quantize as quantize_model
 from isoserve.training.out_distributions import load_out_distributions
 from isoserve.training.skipped import report_skipped
-
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -39,13 +37,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Out-distribution: a folder, NAME=FOLDER, a named data set, gaussian or uniform; repeat.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many images of each --ood.")
-@click.option(
-    "--data-root",
-    type=FOLDER,
-    default=Path("data"),
-    show_default=True,
-    help="Where named data sets lie, or are downloaded to.",
-)
+@data_root_option
 @click.option(
     "--training",
     type=FOLDER,

@@ -1,17 +1,25 @@
-"""``isoserve train``, ``export``, ``evaluate``: from images to a ``model.onnx``."""
+"""``isoserve train``: from images to a calibrated ``model.onnx``."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 import torch
 
+from isoserve.commands.export import write_model
 from isoserve.commands.recipe_options import read_recipe, recipe_options
-from isoserve.commands.training_reports import announce, report
+from isoserve.commands.training_options import (
+    FOLDER,
+    data_root_option,
+    labels_option,
+    licence_option,
+    name_option,
+    note_option,
+    score_option,
+)
+from isoserve.commands.training_reports import announce
 from isoserve.models.backbones import build_backbone
 from isoserve.models.card import (
     InputSpec,
@@ -19,68 +27,31 @@ from isoserve.models.card import (
     check_model_name,
 )
 from isoserve.models.errors import InputError
-from isoserve.models.text import printable
 from isoserve.training.atomic import check_writable
-from isoserve.training.checkpoint import FILE_NAME, Checkpoint
-from isoserve.training.data import LabelledImages, split
+from isoserve.training.checkpoint import FILE_NAME
+from isoserve.training.data import split
 from isoserve.training.data_source import DataSource
 from isoserve.training.duplicates import describe_duplicates, digests_of, digests_of_split
-from isoserve.training.evaluation import evaluate as evaluation
 from isoserve.training.fabric import make_fabric
-from isoserve.training.onnx_graph import read_model
-from isoserve.training.onnx_model import export as exporting
-from isoserve.training.onnx_model.half_weights import with_half_weights
-from isoserve.training.out_distributions import load_out_distributions
 from isoserve.training.recipe import Recipe
 from isoserve.training.recipes import fit
-from isoserve.training.skipped import report_skipped
-
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
-
-_data_root = click.option(
-    "--data-root",
-    type=FOLDER,
-    default=Path("data"),
-    show_default=True,
-    help="Where named data sets lie, or are downloaded to.",
-)
-_name = click.option("--name", help="The model's name when served; the data's name if not given.")
-_licence = click.option("--licence", default="", help="Licence of the weights, for the card.")
-_note = click.option(
-    "--note", default="", help="How the images were compressed or resized, for the card."
-)
-
-
-_labels = click.option(
-    "--labels",
-    type=FILE,
-    help="CSV of path,label (and split, if it has one); its paths begin in the folder SOURCE.",
-)
-_score = click.option(
-    "--score",
-    type=click.Choice(get_args(ScoreKind)),
-    default="combined",
-    show_default=True,
-    help="What decides: the entropic score, or its combination with boundary and density.",
-)
 
 
 @click.command()
 @click.argument("source")
 @click.option("--output", type=FOLDER, required=True, help="Folder for the run.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
-@_labels
+@labels_option
 @click.option(
     "--calibration",
     type=FOLDER,
     help="Images to calibrate on, CALIBRATION/CLASS/*; else SOURCE's val/, else a held-out part.",
 )
-@_data_root
-@_name
-@_licence
-@_note
-@_score
+@data_root_option
+@name_option
+@licence_option
+@note_option
+@score_option
 @click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--devices", default="auto", show_default=True, help="How many, or which.")
 @click.option("--nodes", default=1, show_default=True, help="Machines; start by torchrun.")
@@ -138,7 +109,7 @@ def train(
             click.echo("add --resume to go on from the last whole epoch", err=True)
         raise
     if fabric.is_global_zero:
-        _export(
+        write_model(
             checkpoint,
             images,
             output / "model.onnx",
@@ -147,107 +118,6 @@ def train(
             licence=licence,
             note=note,
         )
-
-
-@click.command()
-@click.argument("run", type=FOLDER)
-@click.option("--output", type=FILE, help="Model file; RUN/model.onnx if not given.")
-@click.option("--source", help="The training images, if they have moved since.")
-@_data_root
-@_name
-@_licence
-@_note
-@_score
-@click.option("--half", is_flag=True, help="Keep the weights in 16 bits: half the file.")
-def export(
-    run: Path,
-    output: Path | None,
-    source: str | None,
-    data_root: Path,
-    half: bool,
-    name: str | None,
-    licence: str,
-    note: str,
-    score: ScoreKind,
-) -> None:
-    """Make a model.onnx of the last checkpoint in RUN, a folder that train wrote.
-
-    \b
-    Example:
-      isoserve export runs/photos --output model_repository/photos/1/model.onnx
-    """
-    target = output or run / "model.onnx"
-    if name is not None:
-        check_model_name(name, "--name")
-    checkpoint = Checkpoint.load(run)
-    check_writable(target.parent)
-    data = DataSource.parse(checkpoint.source)
-    if source:
-        data = replace(data, location=source)
-    images = data.load("train", checkpoint.input_spec(), data_root)
-    if images.digest() != checkpoint.data_digest:
-        raise InputError(
-            f"{images.name} is not what {run} was trained on (digest {images.digest()[:12]}, "
-            f"then {checkpoint.data_digest[:12]}): its held-out images could have been trained on"
-        )
-    _export(
-        checkpoint,
-        images,
-        target,
-        score=score,
-        name=name,
-        licence=licence,
-        note=note,
-        half=half,
-    )
-
-
-@click.command()
-@click.argument("model_file", type=FILE)
-@click.argument("source")
-@click.option(
-    "--ood",
-    multiple=True,
-    metavar="SOURCE",
-    help="Out-distribution: a folder, NAME=FOLDER, a named data set, gaussian or uniform; repeat.",
-)
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many images of each --ood.")
-@click.option("--output", type=FOLDER, required=True, help="For evaluation.json and scores.png.")
-@click.option("--update-card", is_flag=True, help="Also write the results into the model's card.")
-@_labels
-@_data_root
-def evaluate(
-    model_file: Path,
-    source: str,
-    ood: tuple[str, ...],
-    limit: int | None,
-    output: Path,
-    update_card: bool,
-    labels: Path | None,
-    data_root: Path,
-) -> None:
-    """Evaluate MODEL_FILE on SOURCE's test images and against out-distributions.
-
-    \b
-    Example:
-      isoserve evaluate model.onnx photos/ --ood other-photos/ --ood gaussian --output results
-    """
-    model, card = read_model(model_file)
-    check_writable(output)
-    test = DataSource(source, str(labels or "")).load("test", card.input, data_root)
-    announce(test)
-    in_training = digests_of_split(source, "train")
-    if line := describe_duplicates(test, "test", in_training, "training"):
-        click.echo(line, err=True)
-    outs = load_out_distributions(ood, card.input, data_root, limit)
-    report_skipped(*outs)
-    result = evaluation.evaluate(model, card, test, outs)
-    result.save(output, card)
-    new_card = result.added_to(card)
-    if update_card:
-        exporting.set_card(model, new_card)
-        exporting.save(model, model_file)
-    report(new_card, output)
 
 
 def _input_spec(recipe: Recipe) -> InputSpec:
@@ -273,31 +143,3 @@ def _input_spec(recipe: Recipe) -> InputSpec:
             raise InputError(f"--weights is {recipe.weights}: {error}") from error
     expected = recipe.preprocessing()
     return InputSpec(height=side, width=side, crop=expected.crop if expected else 1.0)
-
-
-def _export(
-    checkpoint: Checkpoint,
-    images: LabelledImages,
-    path: Path,
-    *,
-    score: ScoreKind,
-    name: str | None,
-    licence: str,
-    note: str,
-    half: bool = False,
-) -> None:
-    training, held_out = split(images, checkpoint.parsed_recipe())
-    of_data = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.data_name)[:64].strip("-._")
-    model = exporting.export_checkpoint(
-        checkpoint,
-        exporting.ExportImages(held_out, training),
-        score=score,
-        name=name or of_data or "model",
-        licence=printable(licence),
-        note=printable(note),
-    )
-    if half:
-        model = with_half_weights(model, held_out)
-    exporting.save(model, path)
-    _, card = read_model(path)
-    report(card, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from isoserve.commands.train import FILE, FOLDER
+from isoserve.commands.training_options import FILE, FOLDER
 from isoserve.commands.training_reports import announce, report
 from isoserve.models.card import ModelCard
 from isoserve.models.errors import InputError
