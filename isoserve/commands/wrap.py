@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from isoserve.commands.train import FILE, FOLDER
+from isoserve.commands.training_options import FILE, FOLDER
 from isoserve.commands.training_reports import report
 from isoserve.models.card import DEFAULT_ALPHA, DEFAULT_DELTA, ScoreKind
 from isoserve.models.errors import InputError
