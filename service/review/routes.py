@@ -8,7 +8,6 @@ for the token, however large it is and however long it takes, so bodies are read
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import wraps
@@ -27,17 +26,15 @@ from isoserve.service.http.body import BodyLimits, read_body
 from isoserve.service.http.routes.pages import PAGE_HEADERS
 from isoserve.service.http.schemas import ProblemDocument
 from isoserve.service.repository.repository import Repository
-from isoserve.service.review.store import Filter, Mark, ReviewStore
+from isoserve.service.review.class_name import CLASS_NAME_RULE, can_name_a_folder
+from isoserve.service.review.store import Filter, ReviewStore
+from isoserve.service.review.table import Mark
 
 log = logging.getLogger("isoserve.review")
 
 TOKEN_HEADER = "X-Review-Token"
 MOST_LISTED = 100
 MOST_BODY_BYTES = 4096
-FOLDER_NAME = re.compile(r'(?! |\.)[^\x00-\x1f/\\:*?"<>|]{1,100}(?<! |\.)')
-"""A new class becomes a folder's name, on any system."""
-MOST_NAME_BYTES = 255
-"""Of a folder's name in UTF-8, on the usual file systems."""
 
 _KINDS = (
     (b"\x89PNG", "image/png"),
@@ -181,10 +178,10 @@ def _checked_class(said: MarkRequest, known: set[str]) -> str | None:
         if name is not None:
             raise _bad_class(name, "goes with known_class and new_class alone")
         return None
-    if name is None or not FOLDER_NAME.fullmatch(name) or len(name.encode()) > MOST_NAME_BYTES:
+    if name is None or not can_name_a_folder(name):
         raise _bad_class(
             name,
-            f"must be 1 to 100 characters that can name a folder, {MOST_NAME_BYTES} bytes at most",
+            CLASS_NAME_RULE,
         )
     if said.mark == "known_class" and name not in known:
         raise _bad_class(name, "is not a class of a model that serves; mark it as new_class")

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    DateTime,
-    Float,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
     Row,
     Select,
-    String,
-    Table,
     create_engine,
     delete,
     event,
@@ -45,36 +34,10 @@ from sqlalchemy.exc import (
 from isoserve.models.errors import InputError
 from isoserve.service.review.private_file import PrivateFile
 from isoserve.service.review.steady_clock import AgeLimit, SteadyClock
+from isoserve.service.review.table import DESCRIBED, IMAGES, MARKS, METADATA, Mark
 
-Mark = Literal["known_class", "new_class", "junk"]
-"""What a person says an image is: of a class the model has, of one it should learn, of none."""
-
-MARKS: tuple[Mark, ...] = ("known_class", "new_class", "junk")
 BUSY_SECONDS = 2
 DELETE_AT_ONCE = 500
-
-_metadata = MetaData()
-_images = Table(
-    "isoserve_review",
-    _metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("sha256", String(64), nullable=False, unique=True),
-    Column("taken", DateTime(timezone=True), nullable=False),
-    Column("model", String(64), nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("label", String, nullable=False),
-    Column("probability", Float, nullable=False),
-    Column("p_value", Float, nullable=False),
-    Column("entropic_score", Float, nullable=False),
-    Column("rejected", Boolean, nullable=False),
-    Column("mark", String(16)),
-    Column("class_name", String(128)),
-    Column("marked", DateTime(timezone=True)),
-    Column("size", BigInteger, nullable=False),
-    Column("image", LargeBinary, nullable=False),
-    Index("isoserve_review_mark", "mark", "id"),
-)
-_described = [column for column in _images.columns if column.name != "image"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +125,17 @@ class ReviewStore:
         """Delete what is past the bounds; the number deleted."""
         self._create_table()
         with self._engine.begin() as connection:
-            newest = connection.execute(select(func.max(_images.c.taken))).scalar_one()
+            newest = connection.execute(select(func.max(IMAGES.c.taken))).scalar_one()
             oldest, gone = self._age.oldest(newest, bounds.days), 0
             if oldest is not None:
-                gone = connection.execute(delete(_images).where(_images.c.taken < oldest)).rowcount
+                gone = connection.execute(delete(IMAGES).where(IMAGES.c.taken < oldest)).rowcount
             count, size = connection.execute(
-                select(func.count(), func.coalesce(func.sum(_images.c.size), 0))
+                select(func.count(), func.coalesce(func.sum(IMAGES.c.size), 0))
             ).one()
             while count > bounds.images or size > bounds.bytes:
                 doomed = []
-                order = select(_images.c.id, _images.c.size).order_by(
-                    _images.c.mark.is_not(None), _images.c.id
+                order = select(IMAGES.c.id, IMAGES.c.size).order_by(
+                    IMAGES.c.mark.is_not(None), IMAGES.c.id
                 )
                 for row in connection.execute(order.limit(DELETE_AT_ONCE)):
                     if count <= bounds.images and size <= bounds.bytes:
@@ -181,23 +144,23 @@ class ReviewStore:
                     count, size = count - 1, size - row.size
                 if not doomed:
                     break
-                connection.execute(delete(_images).where(_images.c.id.in_(doomed)))
+                connection.execute(delete(IMAGES).where(IMAGES.c.id.in_(doomed)))
                 gone += len(doomed)
         return gone
 
     def listed(self, chosen: Filter, before: int | None, limit: int) -> list[Row[Any]]:
         """Rows without their image, newest first, older than the id ``before``."""
         self._create_table()
-        query = _filtered(select(*_described), chosen).order_by(_images.c.id.desc()).limit(limit)
+        query = _filtered(select(*DESCRIBED), chosen).order_by(IMAGES.c.id.desc()).limit(limit)
         if before is not None:
-            query = query.where(_images.c.id < before)
+            query = query.where(IMAGES.c.id < before)
         with self._engine.connect() as connection:
             return list(connection.execute(query))
 
     def counts(self) -> dict[str, int]:
         """How many images carry each mark; those without one under ``none``."""
         self._create_table()
-        query = select(_images.c.mark, func.count()).group_by(_images.c.mark)
+        query = select(IMAGES.c.mark, func.count()).group_by(IMAGES.c.mark)
         with self._engine.connect() as connection:
             found = {mark or "none": count for mark, count in connection.execute(query)}
         return {name: found.get(name, 0) for name in ("none", *MARKS)}
@@ -207,7 +170,7 @@ class ReviewStore:
         self._create_table()
         with self._engine.connect() as connection:
             return connection.execute(
-                select(_images.c.image).where(_images.c.id == number)
+                select(IMAGES.c.image).where(IMAGES.c.id == number)
             ).scalar_one_or_none()
 
     def mark(self, number: int, mark: Mark | None, class_name: str | None) -> bool:
@@ -219,20 +182,47 @@ class ReviewStore:
             "marked": datetime.now(UTC) if mark else None,
         }
         with self._engine.begin() as connection:
-            done = connection.execute(
-                update(_images).where(_images.c.id == number).values(**values)
-            )
+            done = connection.execute(update(IMAGES).where(IMAGES.c.id == number).values(**values))
         return done.rowcount == 1
+
+    def unmarked(self) -> list[Row[Any]]:
+        """Rows without their image that nobody has marked, what the model knows least first."""
+        self._create_table()
+        query = _filtered(select(*DESCRIBED), Filter(mark="none"))
+        query = query.order_by(IMAGES.c.p_value, IMAGES.c.probability, IMAGES.c.id)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def classes(self) -> tuple[set[str], set[str]]:
+        """The classes that images were predicted as, and those that persons gave as new ones."""
+        self._create_table()
+        new = select(IMAGES.c.class_name).where(IMAGES.c.mark == "new_class")
+        with self._engine.connect() as connection:
+            predicted = set(connection.execute(select(IMAGES.c.label).distinct()).scalars())
+            return predicted, set(connection.execute(new.distinct()).scalars())
+
+    def mark_all(self, marks: Mapping[str, tuple[Mark, str | None]]) -> set[str]:
+        """Set marks and class names by sha256, all or none; the digests that are here."""
+        self._create_table()
+        now = datetime.now(UTC)
+        here = set()
+        with self._engine.begin() as connection:
+            for sha256, (mark, class_name) in marks.items():
+                values = {"mark": mark, "class_name": class_name, "marked": now}
+                change = update(IMAGES).where(IMAGES.c.sha256 == sha256).values(**values)
+                if connection.execute(change).rowcount:
+                    here.add(sha256)
+        return here
 
     def labelled(self) -> Iterator[tuple[str, str, bytes]]:
         """(class name, sha256, image) of each image marked as of a known or new class."""
         self._create_table()
-        query = select(_images.c.id, _images.c.class_name, _images.c.sha256).where(
-            _images.c.mark.in_(("known_class", "new_class"))
+        query = select(IMAGES.c.id, IMAGES.c.class_name, IMAGES.c.sha256).where(
+            IMAGES.c.mark.in_(("known_class", "new_class"))
         )
         with self._engine.connect() as connection:
             # All at once: SQLite lets nobody write while somebody reads.
-            found = connection.execute(query.order_by(_images.c.id)).all()
+            found = connection.execute(query.order_by(IMAGES.c.id)).all()
         for number, class_name, sha256 in found:
             image = self.image(number)
             if image is not None:
@@ -257,12 +247,12 @@ class ReviewStore:
             digests = {image.sha256 for image in images}
             known = set(
                 connection.execute(
-                    select(_images.c.sha256).where(_images.c.sha256.in_(digests))
+                    select(IMAGES.c.sha256).where(IMAGES.c.sha256.in_(digests))
                 ).scalars()
             )
             new = {image.sha256: image for image in images if image.sha256 not in known}
             if new:
-                connection.execute(insert(_images), [_row(image) for image in new.values()])
+                connection.execute(insert(IMAGES), [_row(image) for image in new.values()])
         return len(new)
 
     def _create_table(self) -> None:
@@ -275,9 +265,9 @@ class ReviewStore:
             if self._ready:
                 return
             try:
-                _metadata.create_all(self._engine, checkfirst=True)
+                METADATA.create_all(self._engine, checkfirst=True)
             except DBAPIError:
-                if not inspect(self._engine).has_table(_images.name):
+                if not inspect(self._engine).has_table(IMAGES.name):
                     raise
             self._ready = True
 
@@ -292,15 +282,15 @@ def _row(image: KeptImage) -> dict[str, Any]:
 
 def _filtered(query: Select[Any], chosen: Filter) -> Select[Any]:
     if chosen.mark == "none":
-        query = query.where(_images.c.mark.is_(None))
+        query = query.where(IMAGES.c.mark.is_(None))
     elif chosen.mark is not None:
-        query = query.where(_images.c.mark == chosen.mark)
+        query = query.where(IMAGES.c.mark == chosen.mark)
     if chosen.rejected is not None:
-        query = query.where(_images.c.rejected == chosen.rejected)
+        query = query.where(IMAGES.c.rejected == chosen.rejected)
     for name in ("model", "label"):
         value = getattr(chosen, name)
         if value is not None:
-            query = query.where(_images.c[name] == value)
+            query = query.where(IMAGES.c[name] == value)
     return query
 
 
