@@ -83,7 +83,7 @@ def export(target: Path, database: str, layout: str, **options: Any) -> None:
     for name, value in options.items():
         if value is not None and name not in of_layout:
             raise InputError(f"{flag(name)} does not go with --format {layout}")
-    with _opened(database) as store:
+    with _opened(database, "read") as store:
         if layout == "folder":
             _export_folder(store, target, options["base"])
         else:
@@ -103,7 +103,7 @@ def import_(file: Path, database: str) -> None:
     Example:
       isoserve review import project-1.json --database sqlite:///review.db
     """
-    with _opened(database) as store:
+    with _opened(database, "written") as store:
         from isoserve.service.review.label_studio_labels import import_labels
 
         done = import_labels(store, file)
@@ -142,7 +142,7 @@ def _export_tasks(
 
 
 @contextmanager
-def _opened(database: str) -> Iterator[ReviewStore]:
+def _opened(database: str, use: str) -> Iterator[ReviewStore]:
     _check_is_there(database)
     store = open_store(database)
     from sqlalchemy.exc import SQLAlchemyError
@@ -151,7 +151,7 @@ def _opened(database: str) -> Iterator[ReviewStore]:
         yield store
     except SQLAlchemyError as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"the review database cannot be used: {reason}") from error
+        raise InputError(f"the review database cannot be {use}: {reason}") from error
     finally:
         store.close()
 
