@@ -161,9 +161,10 @@ def _parameters(
     if head_class is IsoMaxPlusHead:
         scale = _only([name for name in names if constants[name].shape == (1,)], "distance scale")
         values["distance_scale"] = constants[scale]
-    # The other scalar of this head is the least length a vector is divided by.
-    scalars = [name for name in names if constants[name].ndim == 0 and constants[name] > 1e-6]
-    return values, float(constants[_only(scalars, "entropic scale")])
+    # The other scalar of this head is the least length a vector is divided by; the exporter has
+    # folded the minus of the cold logits into the scale.
+    scalars = [name for name in names if constants[name].ndim == 0 and abs(constants[name]) > 1e-6]
+    return values, abs(float(constants[_only(scalars, "entropic scale")]))
 
 
 def _only(names: list[str], what: str) -> str:
