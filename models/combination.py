@@ -13,7 +13,11 @@ once, by classes held out of three data sets and synthetic outliers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 View = Literal["entropic", "boundary", "density"]
 
@@ -22,3 +26,19 @@ VIEWS: tuple[View, ...] = get_args(View)
 
 SHARPNESS = 1.5
 WEIGHTS: dict[View, float] = {"entropic": 1.0, "boundary": 1.0, "density": 1.5}
+
+
+def weighted_terms(
+    scores: NDArray[np.floating], centres: Sequence[float], spreads: Sequence[float]
+) -> NDArray[np.float64]:
+    """The logarithms [V, N] of the sum's terms, for scores [V, N] in the order of :data:`VIEWS`.
+
+    The view of the largest term lowers the combined score most.
+    """
+    below = [
+        (centre - values.astype(np.float64)) / spread
+        for values, centre, spread in zip(scores, centres, spreads, strict=True)
+    ]
+    weights = np.log([WEIGHTS[view] for view in VIEWS])
+    terms: NDArray[np.float64] = SHARPNESS * np.stack(below) + weights[:, np.newaxis]
+    return terms

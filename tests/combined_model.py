@@ -1,4 +1,4 @@
-"""A network of seconds' training, as a file of schema 1, of schema 2, and the images behind both."""
+"""A network of seconds, as files of schemas 1 and 2, and the images behind both."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from isoserve.models.card import HeldOut, ModelCard
+from isoserve.models.combination import VIEWS
 
 Row = tuple[str, ...]
 
@@ -37,7 +38,11 @@ def fact_lines(card: ModelCard) -> list[tuple[str, str]]:
             f"{calibration.guaranteed_alpha:.4g}: reject at this p-value instead to keep the "
             f"share within {calibration.alpha:g} with confidence {1 - calibration.delta:g}",
         ),
-        ("threshold", f"{calibration.threshold:.4f} nats of entropic score, at alpha"),
+        ("score", _score_words(card)),
+        (
+            "threshold",
+            f"{calibration.threshold:.4f} of the {card.score} score, at alpha",
+        ),
         ("temperature", f"{calibration.temperature:.4f}, of the class probabilities"),
         ("recipe", ", ".join(f"{name} {value}" for name, value in card.recipe.items())),
         ("made by", card.command),
@@ -47,6 +52,18 @@ def fact_lines(card: ModelCard) -> list[tuple[str, str]]:
         ("note", data.note),
     ]
     return [(name, value) for name, value in lines if value]
+
+
+def _score_words(card: ModelCard) -> str:
+    """Which score decides, and what it was fitted on."""
+    if card.combination is None or card.statistics is None:
+        return "entropic: how undecided the network is between the classes"
+    share = f"{card.statistics.shrinkage:.1%}"
+    return (
+        f"combined of {', '.join(VIEWS)}; scales of {card.combination.n:,} "
+        f"{card.combination.fitted_on} images, covariance of {card.statistics.n:,} images "
+        f"(shrunk by {share})"
+    )
 
 
 def card_tables(card: ModelCard) -> list[CardTable]:
@@ -59,6 +76,12 @@ def card_tables(card: ModelCard) -> list[CardTable]:
         ]
         headings: Row = ("images", "n", "accuracy", "ECE", "NLL", "rejected")
         tables.append(CardTable("Images of the model's classes", headings, accuracies))
+    if card.combination is not None:
+        scales = [(view, getattr(card.combination, view)) for view in VIEWS]
+        views: list[Row] = [
+            (view, f"{scale.centre:.4f}", f"{scale.spread:.4f}") for view, scale in scales
+        ]
+        tables.append(CardTable("Views of the score", ("view", "centre", "spread"), views))
     tables += [_class_table(card, part) for part in card.held_out if part.classes]
     if card.evaluation:
         results = [

@@ -15,6 +15,7 @@ from isoserve.models.card import INPUT_NAME, CardError, DecideBy, ModelCard, rea
 from isoserve.models.errors import InputError
 from isoserve.models.openvino_engine import OpenVinoSession, Session
 from isoserve.models.text import pluralize
+from isoserve.service.inference.answer_check import answer_fault
 from isoserve.service.inference.engines import (
     DEFAULT_EXECUTION,
     ComputeForm,
@@ -25,7 +26,7 @@ from isoserve.service.inference.engines import (
     choose,
 )
 from isoserve.service.inference.execution_providers import Device, check_in_use, providers_of
-from isoserve.service.inference.judgement import faults, first_line
+from isoserve.service.inference.judgement import first_line
 from isoserve.service.inference.outputs import Outputs, Pixels
 
 NO_FOLDER = "/nonexistent/isoserve-refuses-external-data"
@@ -260,15 +261,5 @@ def _warm_up(model: Model, slot: int, max_batch: int) -> None:
             raise ModelRefused(
                 "warm_up", f"it fails on {pluralize(len(images), 'image')}: {first_line(error)}"
             ) from error
-        _check_answer(outputs, model.card, len(images))
-
-
-def _check_answer(outputs: Outputs, card: ModelCard, n: int) -> None:
-    classes = len(card.classes)
-    shapes = {name: getattr(outputs, name).shape for name in card.output_names}
-    for name, shape in shapes.items():
-        expected = (n, classes) if name in ("probabilities", "distances") else (n,)
-        if shape != expected:
-            raise ModelRefused("warm_up", f"'{name}' came out as {shape}, expected {expected}")
-    if found := faults(outputs):
-        raise ModelRefused("warm_up", f"on random pixels {next(iter(found.values()))}")
+        if fault := answer_fault(outputs, model.card, len(images)):
+            raise ModelRefused("warm_up", fault)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from isoserve.models.card import ModelCard
-from isoserve.models.combination import SHARPNESS, VIEWS, WEIGHTS, View
+from isoserve.models.combination import SHARPNESS, VIEWS, WEIGHTS, View, weighted_terms
 from isoserve.service.inference.outputs import Outputs
 
 WORDS: dict[View, str] = {
@@ -25,12 +25,12 @@ def reasons(card: ModelCard, outputs: Outputs) -> list[View]:
     combination = card.combination
     if combination is None:
         return ["entropic"] * len(outputs.predicted)
-    against = []
-    for view in VIEWS:
-        scale = getattr(combination, view)
-        below = (scale.centre - getattr(outputs, f"{view}_score").astype(np.float64)) / scale.spread
-        against.append(SHARPNESS * below + np.log(WEIGHTS[view]))
-    return [VIEWS[index] for index in np.argmax(against, axis=0).tolist()]
+    scores = np.stack([getattr(outputs, f"{view}_score") for view in VIEWS])
+    scales = [getattr(combination, view) for view in VIEWS]
+    terms = weighted_terms(
+        scores, [scale.centre for scale in scales], [scale.spread for scale in scales]
+    )
+    return [VIEWS[index] for index in terms.argmax(axis=0).tolist()]
 
 
 def reason(card: ModelCard, outputs: Outputs, row: int) -> View:

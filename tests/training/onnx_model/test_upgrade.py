@@ -1,4 +1,4 @@
-"""``isoserve upgrade``: a file of schema 1 gets the combined score, or is refused with the reason."""
+"""``isoserve upgrade``: a file of schema 1 gets the combined score, or the reason why not."""
 
 from __future__ import annotations
 
