@@ -46,6 +46,7 @@ from isoserve.service.observability.request_id import request_id_of
 from isoserve.service.observability.request_observer import RequestObserver
 from isoserve.service.observability.request_record import RequestRecord
 from isoserve.service.observability.tracing import open_tracing
+from isoserve.service.repository.loader import ModelLoader
 from isoserve.service.repository.repository import Repository
 from isoserve.service.review import open_review
 from isoserve.service.settings import Settings
@@ -61,7 +62,12 @@ _MODEL_IN_QUERY = re.compile(rb"[?&]model=([^&#%]+)")
 class Application:
     """The ASGI application and what it is made of, for tests and for the routes of others."""
 
-    def __init__(self, settings: Settings, log_writer: LogWriter | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log_writer: LogWriter | None = None,
+        loader: ModelLoader | None = None,
+    ) -> None:
         self.settings = settings
         self._guard = _guard(settings)
         self._border = Border(
@@ -73,7 +79,7 @@ class Application:
         self._tracing = open_tracing(self.metrics.dropped_traces.inc)
         self._observer = RequestObserver(self.metrics, self._access_log(log_writer), self._tracing)
         self.image_limits = settings.image_limits
-        self.repository = Repository(settings, self.slots, self.metrics)
+        self.repository = Repository(settings, self.slots, self.metrics, loader)
         self._queue_limits = QueueLimits(
             settings.queue_images,
             settings.queue_seconds,
@@ -217,13 +223,16 @@ class Application:
             await server.stop()
 
 
-def create_app(settings: Settings, log_writer: LogWriter | None = None) -> Application:
+def create_app(
+    settings: Settings, log_writer: LogWriter | None = None, loader: ModelLoader | None = None
+) -> Application:
     """The application of these settings; it loads its models when its life span begins.
 
     Args:
         log_writer: takes the lines of requests; without one there are none.
+        loader: one that has begun with the models already.
     """
-    return Application(settings, log_writer)
+    return Application(settings, log_writer, loader)
 
 
 def _guard(settings: Settings) -> Guard | None:

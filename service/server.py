@@ -21,6 +21,7 @@ from isoserve.service.http.file_limits import grpc_connections, raise_file_limit
 from isoserve.service.http.hooks import ConnectionLimits
 from isoserve.service.http.protocol import close_expired, limited_protocol
 from isoserve.service.observability.log_writer import LogWriter
+from isoserve.service.repository.loader import ModelLoader
 from isoserve.service.settings import Settings
 
 BACKLOG = 2048
@@ -36,13 +37,15 @@ def serve_until_stopped(
     listener: socket.socket,
     log_writer: LogWriter,
     slot: WorkerSlot | None = None,
+    loader: ModelLoader | None = None,
 ) -> None:
     """Serve; on SIGTERM or SIGINT stop accepting, answer what has begun, and exit with 0.
 
     Args:
         slot: this worker's, where several share the listener.
+        loader: one that has begun with the models already.
     """
-    app = create_app(settings, log_writer)
+    app = create_app(settings, log_writer, loader)
     room = raise_file_limit(settings.max_connections)
     limits = ConnectionLimits(
         room - grpc_connections(room) if settings.grpc_port else room,

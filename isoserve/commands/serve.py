@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from isoserve.service.auth import Tokens
 from isoserve.service.environment import ignored_variables
 from isoserve.service.inference.engines import check_available
 from isoserve.service.inference.execution_providers import providers_of
-from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
 from isoserve.service.observability.log_writer import configure_logging
 from isoserve.service.observability.metrics import disable_multiprocess_metrics
+from isoserve.service.repository.loader import ModelLoader
 from isoserve.service.repository.mirror import Mirror
-from isoserve.service.repository.signature import check_signature, check_trusted_key
+from isoserve.service.repository.signature import check_trusted_key
 from isoserve.service.repository.store import store_url
 from isoserve.service.review import open_store
 from isoserve.service.server import BACKLOG, serve_until_stopped
@@ -30,6 +31,9 @@ from isoserve.service.settings import ENV_PREFIX, Settings
 from isoserve.service.supervisor import serve_with_workers
 
 log = logging.getLogger("isoserve")
+
+LOOK_SECONDS = 0.02
+"""Between two looks whether the one file has been tried."""
 
 PACKAGED_REPOSITORY = Path(isoserve.__file__).with_name("model_repository")
 """The default models, which the wheel carries."""
@@ -60,9 +64,10 @@ def serve(model: str | None, **options: Any) -> None:
     check_available(settings.execution)
     if settings.trusted_key is not None:
         check_trusted_key(settings.trusted_key)
+    loader = ModelLoader(settings)
     url = store_url(settings.repository)
     if url is None:
-        _check_repository(settings)
+        _check_repository(settings, loader)
     for tokens in (settings.token_file, settings.review_token_file):
         if tokens is not None:
             Tokens(tokens)
@@ -78,8 +83,9 @@ def serve(model: str | None, **options: Any) -> None:
     _say_where(settings, listener)
     if settings.workers == 1:
         disable_multiprocess_metrics()
-        serve_until_stopped(settings, listener, log_writer)
+        serve_until_stopped(settings, listener, log_writer, loader=loader)
     else:
+        loader.close()
         serve_with_workers(settings, listener)
 
 
@@ -111,18 +117,20 @@ def _say_where(settings: Settings, listener: socket.socket) -> None:
         click.echo(f"isoserve: {where}", err=True)
 
 
-def _check_repository(settings: Settings) -> None:
+def _check_repository(settings: Settings, loader: ModelLoader) -> None:
+    """Try a server's one file, or begin what is to try a folder's."""
     path = settings.repository
     if path.is_file():
         if settings.shadow:
             raise InputError(f"--shadow needs a repository with versions; '{path}' is one file")
-        try:
-            data = read_model_bytes(path, settings.max_model_bytes)
-            check_signature(path, data, settings.trusted_key)
-            load_model("file", 1, data, 1, 1, settings.execution)
-        except ModelRefused as error:
-            raise InputError(f"'{path}' cannot be served: {error}") from error
-    elif not path.is_dir():
+        while (reply := loader.tried(path)) is None:
+            time.sleep(LOOK_SECONDS)
+        if reply.reason:
+            raise InputError(f"'{path}' cannot be served: {reply.detail}")
+    elif path.is_dir():
+        if settings.workers == 1:
+            loader.prepare()
+    else:
         raise InputError(
             f"no repository at '{path}': give a folder of NAME/VERSION/model.onnx or a model.onnx"
         )

@@ -55,7 +55,9 @@ class Repository:
     :attr:`models` are read from the event loop without a lock, since records change whole.
     """
 
-    def __init__(self, settings: Settings, slots: int, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, slots: int, metrics: Metrics, loader: ModelLoader | None = None
+    ) -> None:
         self._root = settings.repository
         self._folder = ModelFolder(settings.repository)
         self._settings = settings
@@ -63,7 +65,7 @@ class Repository:
         self._metrics = metrics
         self._changing = threading.RLock()
         self._stopping = threading.Event()
-        self._loader = ModelLoader(settings)
+        self._loader = loader or ModelLoader(settings)
         self._patient_until = math.inf
         self._left = False
         self._watcher = threading.Thread(target=self._watch, name="repository", daemon=True)
