@@ -15,8 +15,9 @@ def test_it_is_short() -> None:
 
 
 def test_the_two_commands_are_on_the_first_screen() -> None:
-    first_screen = "\n".join(README.splitlines()[:12])
-    assert "isoserve serve" in first_screen
+    first_screen = "\n".join(README.splitlines()[:18])
+    assert "make serve" in first_screen
+    assert "make test" in first_screen
     assert "curl --data-binary @photo.jpg localhost:8000/v1/predict" in first_screen
 
 
