@@ -310,21 +310,16 @@ class Settings(EnvironmentModel):
     def _agree_with_each_other(self) -> Self:
         if self.grpc_port and self.grpc_port == self.port:
             raise ValueError(f"port and grpc_port must differ, not both be {self.port}")
-        if self.max_batch_images > self.queue_images:
-            raise ValueError(
-                f"max_batch_images ({self.max_batch_images}) must not exceed queue_images "
-                f"({self.queue_images}): such a request could never be admitted"
-            )
-        if self.max_body_bytes > self.max_batch_body_bytes:
-            raise ValueError(
-                f"max_body_bytes ({self.max_body_bytes}) must not exceed max_batch_body_bytes "
-                f"({self.max_batch_body_bytes})"
-            )
-        if self.max_batch_body_bytes > self.held_body_bytes:
-            raise ValueError(
-                f"max_batch_body_bytes ({self.max_batch_body_bytes}) must not exceed "
-                f"held_body_bytes ({self.held_body_bytes})"
-            )
+        for part, whole in (
+            ("max_batch_images", "queue_images"),
+            ("max_body_bytes", "max_batch_body_bytes"),
+            ("max_batch_body_bytes", "held_body_bytes"),
+        ):
+            if getattr(self, part) > getattr(self, whole):
+                raise ValueError(
+                    f"{part} ({getattr(self, part)}) must not exceed {whole} "
+                    f"({getattr(self, whole)}): such a request could never be admitted"
+                )
         if self.management and self.workers > 1:
             raise ValueError(
                 f"management needs workers 1, not {self.workers}: a request to load or unload "

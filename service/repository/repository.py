@@ -16,11 +16,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from isoserve.service.errors import Problem
 from isoserve.service.inference.model import Model, ModelRefused
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.folder import Files, ModelFolder
 from isoserve.service.repository.freed_memory import return_freed_memory
+from isoserve.service.repository.index import ModelIndex
 from isoserve.service.repository.loader import ModelLoader
 from isoserve.service.repository.missing_shadows import MissingShadows
 from isoserve.service.repository.shadow import Shadow, ShadowCounts
@@ -43,21 +43,16 @@ PATIENCE_SECONDS = 10.0
 that takes longer, or does not end, holds up the others no longer than this."""
 
 
-PHOTOGRAPHS = "clothes"
-EMBEDDED = {"cifar10", PHOTOGRAPHS}
-"""The models that come with the program: a newcomer sends photographs, not 32 x 32 pixels."""
+class Repository(ModelIndex):
+    """The models of one folder, or of one file, kept as they are on disk.
 
-
-class Repository:
-    """The models of one folder, or of one file.
-
-    :meth:`scan` and the management calls run in one thread at a time; :meth:`resolve` and
-    :attr:`models` are read from the event loop without a lock, since records change whole.
+    :meth:`scan` and the management calls run in one thread at a time.
     """
 
     def __init__(
         self, settings: Settings, slots: int, metrics: Metrics, loader: ModelLoader | None = None
     ) -> None:
+        super().__init__(settings.default_model)
         self._root = settings.repository
         self._folder = ModelFolder(settings.repository)
         self._settings = settings
@@ -72,8 +67,6 @@ class Repository:
         self._root_fault = ""
         self.shadows = settings.shadows
         self._missing_shadows = MissingShadows(self.shadows)
-        self.models: dict[str, ModelRecord] = {}
-        self.scanned = False
 
     def start(self) -> None:
         """Scan in the background, now and every ``watch_seconds``."""
@@ -87,59 +80,6 @@ class Repository:
             self._watcher.join()
         with self._changing:
             self._loader.close()
-
-    @property
-    def ready(self) -> bool:
-        """Whether the folder was looked through and one of its models has a version to answer."""
-        records = list(self.models.values())
-        return self.scanned and any(record.served for record in records)
-
-    @property
-    def default_name(self) -> str:
-        """The model that requests ask that name none; empty where there is none."""
-        if self.models.keys() == EMBEDDED:
-            return self._settings.default_model or PHOTOGRAPHS
-        return self._settings.default_model or min(self.models, default="")
-
-    def resolve(self, name: str | None, version: int | None) -> ServingModel:
-        """The version that answers now.
-
-        Raises:
-            Problem: 404 for a model or version that is not here, 503 when none is loaded.
-        """
-        record = self._record(name)
-        served = record.served
-        if served is None:
-            raise Problem(
-                503,
-                "no_model_ready",
-                f"model '{record.name}' has no version that serves",
-                retry_after=5,
-            )
-        if version is not None and version != served.model.version:
-            raise Problem(
-                404,
-                "no_such_version",
-                f"version {version} of model '{record.name}' does not serve; "
-                f"version {served.model.version} does",
-            )
-        return served
-
-    def find(self, name: str) -> ModelRecord:
-        """A model's record.
-
-        Raises:
-            Problem: 404, no such model.
-        """
-        record = self.models.get(name)
-        if record is None:
-            raise Problem(404, "no_such_model", f"no model is called '{name[:64]}'")
-        return record
-
-    def shadow_of(self, name: str) -> Shadow | None:
-        """A model's shadow, once it is in memory."""
-        record = self.models.get(name)
-        return None if record is None else record.shadow
 
     def load(self, name: str, version: int | None = None) -> None:
         """Try again what was refused or unloaded: one version, or all of the model's.
@@ -206,25 +146,6 @@ class Repository:
             if settled or time.monotonic() > self._patient_until:
                 self.scanned = True
             return settled
-
-    def _record(self, name: str | None) -> ModelRecord:
-        name = name or self.default_name
-        if not name:
-            raise Problem(
-                503,
-                "no_model_ready",
-                "no model is loaded" if self.scanned else "the models are being loaded",
-                retry_after=5,
-            )
-        return self.find(name)
-
-    def _chosen(self, name: str, version: int | None) -> list[VersionRecord]:
-        versions = self.find(name).versions
-        if version is None:
-            return list(versions.values())
-        if version not in versions:
-            raise Problem(404, "no_such_version", f"model '{name}' has no version {version}")
-        return [versions[version]]
 
     def _watch(self) -> None:
         while True:
