@@ -27,7 +27,8 @@ def rejected_share() -> Panel:
     return lines(
         "Rejected share",
         "Part of the images of the last 30 minutes that were out-of-distribution, and the lower "
-        "end of its interval, which is what the alerts compare. Alpha is what genuine images "
+        "end of its interval, which is what the alerts compare. Alpha is what in-distribution "
+        "images "
         "give; a ticket or a page comes where the lower end stays above its limit.",
         "percentunit",
         Query(f"isoserve:rejected:share{{{OF_WINDOW}}}", f"{NAMED} share"),
@@ -46,7 +47,8 @@ def p_values() -> Panel:
     return bars(
         "p-values against uniform",
         "For each bucket of p-values in the last 30 minutes: how many images there are for each "
-        "one that genuine traffic would put there. 1 everywhere is genuine; a long bar at the "
+        "one that in-distribution traffic would put there. 1 everywhere is in-distribution; a "
+        "long bar at the "
         "top is foreign images; the whole leaning up is images that all score a little worse.",
         "none",
         Query(
@@ -101,7 +103,8 @@ def drift() -> Panel:
     return lines(
         "Drift of the p-values",
         "Kolmogorov's distance of the last 30 minutes' p-values from uniform, and what 99 of 100 "
-        "windows of genuine images stay under. The ticket comes at 1.65 times that limit and 0.1.",
+        "windows of in-distribution images stay under. The ticket comes at 1.65 times that "
+        "limit and 0.1.",
         "none",
         Query(f"isoserve:p_value:kolmogorov{{{OF_WINDOW}}}", f"{NAMED} distance"),
         Query(f"isoserve:p_value:kolmogorov_limit{{{OF_WINDOW}}}", f"{NAMED} 99 % limit"),
@@ -223,14 +226,16 @@ def document() -> Panel:
     scores = heat_map(
         "Scores, as p-values",
         "Where the scores of all images lie, by their rank among those of the calibration; what "
-        "lies up to alpha is rejected. Genuine images fill the whole height, each band by its "
+        "lies up to alpha is rejected. In-distribution images fill the whole height, each band "
+        "by its "
         "width. A step is an event, a slope is dirt, fog or dusk.",
         "none",
         f"sum by (le) (increase(isoserve_p_value_bucket{{{OF_MODEL}}}{RATE}))",
     )
     quantiles = lines(
         "p-values and threshold",
-        "The p-value that 5, 50 and 95 of 100 images of the last 30 minutes stay under; on genuine "
+        "The p-value that 5, 50 and 95 of 100 images of the last 30 minutes stay under; on "
+        "in-distribution "
         "images they are 0.05, 0.5 and 0.95. What lies under the threshold, alpha, is rejected.",
         "none",
         *(

@@ -96,3 +96,9 @@ def _report(result: Quantized, files: tuple[Path, Path]) -> None:
     for size, ratio in cost.speedup.items():
         console.print(f"images a second on one core, batch {size}: {ratio:.2f} times float32's")
     console.print(f"written: {files[1]}")
+    if max(cost.speedup.values()) <= 1:
+        click.echo(
+            "8 bits gain nothing here by ONNX Runtime: serve the float32 file, "
+            "or try --engine openvino",
+            err=True,
+        )
