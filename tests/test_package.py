@@ -204,7 +204,7 @@ def test_after_pip_install_a_photograph_is_answered_and_no_torch_is_loaded(
             pass
         answer = client.post("/v1/predict", content=encode("JPEG", noise(640, 480)))
     assert answer.status_code == 200
-    assert answer.json()["model"] == "cifar10"
+    assert answer.json()["model"] == "clothes"
     imported = set(re.findall(r"\|\s+([\w.]+)$", log.read_text(), re.MULTILINE))
     assert "isoserve.service.server" in imported
     assert not {"torch", "isoserve.training", "onnx"} & imported

@@ -36,6 +36,7 @@ def start_pair(start_server: StartServer, root: Path, metrics: Path, *flags: str
     given = ("--workers", "2", "--slots", "1", *flags)
     server = start_server(root, *given, environment=environment)
     server.wait_until(lambda: len(processes(server)) == 2)
+    server.wait_until(lambda: sum("m version 1 is serving" in line for line in server.log) == 2)
     return server
 
 
