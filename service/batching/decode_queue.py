@@ -17,7 +17,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from isoserve.models.text import pluralize
-from isoserve.service.batching.admission import CALM_SECONDS, COST_SMOOTHING, QueueLimits
+from isoserve.service.batching.admission import (
+    CALM_SECONDS,
+    COST_SMOOTHING,
+    SHORT_QUEUE,
+    QueueLimits,
+)
 from isoserve.service.batching.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -28,6 +33,11 @@ STRETCH = 4.0
 
 SHORT_SHARE = 1 / 3
 """Of the seconds that images may wait: so long the queue is while more comes than is decoded."""
+
+LONG_QUEUE = 2 * SHORT_QUEUE
+"""Images a thread that may wait however long each takes, SHORT_QUEUE of them under overload: a
+program that sends photographs over a few connections, each after the last one's answer, is never
+refused. Up to a second's wait, for what is refused is told to come back after no less."""
 
 SLOWEST, FASTEST = 8.0, 1 / 8
 """How far this machine may be from the one that costs were measured on, with all that it does."""
@@ -85,13 +95,16 @@ class DecodeQueue:
         """
         with self._changed:
             wait = self._expected_wait(jobs[0])
+            own = jobs[0].cost.seconds * self._pace
+            most = max(self._limits.seconds, min(LONG_QUEUE * own, CALM_SECONDS))
+            least = max(SHORT_SHARE * self._limits.seconds, min(SHORT_QUEUE * own, CALM_SECONDS))
             now = perf_counter()
             limit = ""
             if len(self._heap) + len(jobs) > self._limits.images:
                 limit = "images"
-            elif wait > self._limits.seconds:
+            elif wait > most:
                 limit = "seconds"
-            elif wait > SHORT_SHARE * self._limits.seconds and now < self._strict_until:
+            elif wait > least and now < self._strict_until:
                 limit = "overload"
             if limit:
                 self._strict_until = now + CALM_SECONDS
@@ -124,11 +137,14 @@ class DecodeQueue:
             return 0.0  # those that wait are just being taken
         own, models = self._own_backlog(job)
         if models > 1:
-            ahead = own * models
-        else:
-            deadline = perf_counter() + STRETCH * job.cost.seconds
-            ahead = sum(each.cost.seconds for due, _, each in self._heap if due <= deadline)
-        return ahead * self._pace / len(self._threads)
+            return own * models * self._pace / len(self._threads)
+        deadline = perf_counter() + STRETCH * job.cost.seconds
+        return self._pace * sum(self._turn(each) for due, _, each in self._heap if due <= deadline)
+
+    def _turn(self, job: Job) -> float:
+        """What it delays those behind it: it takes a thread, and of the memory its part."""
+        part = min(job.cost.memory / self._memory, 1.0)
+        return job.cost.seconds * max(part, 1 / len(self._threads))
 
     def _own_backlog(self, job: Job) -> tuple[float, int]:
         """What its model's waiting images cost, where other models' wait too, and how many models.

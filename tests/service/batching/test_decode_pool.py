@@ -81,11 +81,13 @@ def refused(pool: DecodePool, cost: ImageCost) -> bool:
 
 def test_bombs_take_no_thread_of_photographs(pool: DecodePool, decoder: Decoder) -> None:
     submit(pool, Picture("photo 0", PHOTO))
-    for number in range(2):
+    submit(pool, Picture("bomb 0", BOMB))
+    wait_until(lambda: "bomb 0" in decoder.begun)
+    for number in range(1, 3):
         submit(pool, Picture(f"bomb {number}", BOMB))
     submit(pool, Picture("photo 1", PHOTO))
     wait_until(lambda: {"photo 0", "photo 1"} <= {*decoder.begun})
-    assert refused(pool, BOMB)  # 0.9 s of them wait already: there is memory for one at a time
+    assert refused(pool, BOMB)  # 1.8 s of them wait already: there is memory for one at a time
     assert not refused(pool, PHOTO)
 
 
@@ -124,11 +126,36 @@ def test_the_cheaper_is_decoded_first_and_a_batch_leaves_room_for_others(
     assert order("dear") < order("batch 15")
 
 
-def test_what_waits_is_bounded_in_seconds_not_in_images(pool: DecodePool) -> None:
-    costs = ImageCost(0.07, 2**20)
-    admitted = sum(not refused(pool, costs) for _ in range(50))
-    # Two run, and 0.3 s of two threads wait.
-    assert 8 <= admitted <= 13
+@pytest.mark.parametrize(
+    ("cost", "waiting"),
+    [
+        (0.02, 30),  # the 0.3 s of the settings, of two threads
+        (0.07, 16),  # eight a thread may wait however long each takes
+        (0.5, 4),  # but no longer than a second
+    ],
+)
+def test_what_waits_is_bounded_in_seconds(
+    pool: DecodePool, decoder: Decoder, cost: float, waiting: int
+) -> None:
+    costs = ImageCost(cost, 2**20)
+    submit(pool, *(Picture(f"running {number}", costs) for number in range(2)))
+    wait_until(lambda: len(decoder.begun) == 2)
+    admitted = sum(not refused(pool, costs) for _ in range(2 * waiting))
+    assert waiting <= admitted <= waiting + 1
+
+
+@pytest.mark.parametrize("cost", [0.03, 0.07, 0.15])
+def test_a_refusal_leaves_room_for_eight_clients_that_wait_for_their_answers(
+    pool: DecodePool, decoder: Decoder, cost: float
+) -> None:
+    costs = ImageCost(cost, 2**20)
+    while not refused(pool, costs):
+        pass
+    decoder.may_go_on.set()
+    wait_until(lambda: not pool.waiting)
+    decoder.may_go_on.clear()
+    for number in range(8):
+        submit(pool, Picture(f"client {number}", costs))
 
 
 def test_after_a_second_without_cheap_images_nothing_counts_as_expensive(
