@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from isoserve.models.errors import InputError
 from isoserve.models.heads import Head, Logits
-from isoserve.training.batches import normalise
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.recipe import Recipe
 
@@ -40,15 +39,19 @@ class Objective:
         self.network: nn.Module | None = None
         if recipe.teacher is not None:
             self.teacher = _teacher(Path(recipe.teacher), start)
-            self.network = self.teacher.classifier().to(fabric.device)
+            network = self.teacher.classifier().to(fabric.device)
+            self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.scale, self.shift = _between(start, self.teacher, fabric.device)
 
-    def loss(self, logits: Logits, targets: Tensor, pixels: Tensor) -> Tensor:
+    def loss(self, logits: Logits, targets: Tensor, inputs: Tensor) -> Tensor:
         """Mean over the batch, in nats.
 
         Args:
-            logits: of the images as the network saw them.
+            logits: of ``inputs``.
             targets: int64 [B], or shares [B, C] of mixed images.
-            pixels: the images before they were normalised, [B, 3, H, W] in [0, 255].
+            inputs: what the network saw, [B, 3, H, W]; the teacher judges the very same crop and
+                mixture, so that its answers fit and are many (Beyer et al., "Knowledge
+                Distillation: A Good Teacher is Patient and Consistent", 2022).
         """
         if self.recipe.normalise_distances:
             logits = _normalised(logits)
@@ -56,7 +59,7 @@ class Objective:
         if self.network is None or self.teacher is None:
             return loss
         with torch.no_grad(), self.fabric.autocast():
-            taught: Logits = self.network(normalise(pixels, self.teacher))
+            taught: Logits = self.network(inputs * self.scale + self.shift)
         divergence = F.kl_div(
             (logits.cold_logits / TEMPERATURE).log_softmax(dim=1),
             (taught.cold_logits / TEMPERATURE).log_softmax(dim=1),
@@ -87,3 +90,12 @@ def _teacher(run: Path, start: Checkpoint) -> Checkpoint:
             f"{start.input['height']}x{start.input['width']})"
         )
     return teacher
+
+
+def _between(start: Checkpoint, teacher: Checkpoint, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scale and shift [1, 3, 1, 1] from one's normalised images to the other's."""
+    mean, std, taught_mean, taught_std = (
+        torch.tensor(values, device=device).view(1, 3, 1, 1)
+        for values in (start.mean, start.std, teacher.mean, teacher.std)
+    )
+    return std / taught_std, (mean - taught_mean) / taught_std

@@ -178,10 +178,10 @@ class _Epoch:
                 both = torch.cat([inputs, noise])
                 logits, on_noise = split_logits(self.model(both), len(targets))
                 penalty = largest_log_probability(on_noise.cold_logits).mean()
-                loss = self.objective.loss(logits, wanted, pixels) + penalty
+                loss = self.objective.loss(logits, wanted, inputs) + penalty
             else:
                 logits = self.model(inputs)
-                loss = self.objective.loss(logits, wanted, pixels)
+                loss = self.objective.loss(logits, wanted, inputs)
             fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()

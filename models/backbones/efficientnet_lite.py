@@ -122,17 +122,17 @@ class EfficientNetLite0(nn.Module):
 
 
 class EnlargedEfficientNetLite0(nn.Module):
-    """The same network for images of 32 x 32, which it enlarges itself to 112 x 112.
+    """The same network for images of 32 x 32, which it enlarges itself to ``side`` x ``side``.
 
     Its published weights know what things look like at such a size; requests, data sets and
     thumbnails stay small. [N, 3, H, W] -> features [N, 1280].
     """
 
     num_features = EfficientNetLite0.num_features
-    side = 112
 
-    def __init__(self) -> None:
+    def __init__(self, side: int) -> None:
         super().__init__()
+        self.side = side
         self.network = EfficientNetLite0()
 
     def forward(self, images: Tensor) -> Tensor:

