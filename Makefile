@@ -23,8 +23,9 @@ serve: $(VENV)/.serve
 	@echo
 	@$(bin)/isoserve serve $(REPOSITORY) --port $(PORT)
 
+# A process a core; the tests of a file share servers and networks, and stay in one process.
 test: $(VENV)/.test lint
-	$(bin)/python -m pytest
+	$(bin)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.test
 	$(bin)/ruff check

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,22 +49,51 @@ class RunningServer:
             time.sleep(0.05)
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM; the exit code. One that does not end is killed, and that is an error."""
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(timeout=30)
+        try:
+            return self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def close(self) -> None:
+        """Stop it, and close its log."""
+        try:
+            self.stop()
+        finally:
+            assert self.process.stderr is not None
+            self.process.stderr.close()
 
 
 StartServer = Callable[..., RunningServer]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_server() -> Iterator[StartServer]:
-    """Start ``isoserve serve PATH FLAGS...`` on a free port; stopped when the tests end.
+    """Start ``isoserve serve PATH FLAGS...`` on a free port; stopped when the file's tests end.
 
     ``environment``: variables besides those of this process.
     """
-    started: list[RunningServer] = []
+    with _starting() as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server over one tiny model, ``tiny`` version 1; shared, so tests must not disturb it."""
+    root = tmp_path_factory.mktemp("repository")
+    write_tiny_model(root / "tiny" / "1" / "model.onnx", TinyModel())
+    with _starting() as start:
+        yield start(root)
+
+
+@contextmanager
+def _starting() -> Iterator[StartServer]:
+    # Ends every server, also where one of them fails to end.
+    started = ExitStack()
 
     def start(
         path: Path | str,
@@ -80,7 +110,8 @@ def start_server() -> Iterator[StartServer]:
             text=True,
         )
         server = RunningServer("", process, [])
-        started.append(server)
+        started.callback(server.close)
+        started.callback(process.terminate)
         assert process.stderr is not None
         for line in process.stderr:
             server.log.append(line)
@@ -93,19 +124,8 @@ def start_server() -> Iterator[StartServer]:
             server.wait_until(lambda: _is_ready(server), STARTUP_SECONDS)
         return server
 
-    yield start
-    for server in started:
-        server.stop()
-        assert server.process.stderr is not None
-        server.process.stderr.close()
-
-
-@pytest.fixture(scope="session")
-def server(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> RunningServer:
-    """A server over one tiny model, ``tiny`` version 1; shared, so tests must not disturb it."""
-    root = tmp_path_factory.mktemp("repository")
-    write_tiny_model(root / "tiny" / "1" / "model.onnx", TinyModel())
-    return start_server(root)
+    with started:
+        yield start
 
 
 def _is_ready(server: RunningServer) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from combined_model import (
 )
 from image_bytes import encode
 from onnx import numpy_helper
+from ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from running_server import RunningServer, StartServer
 
@@ -59,9 +59,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def both(start_server: StartServer, repository: Path) -> tuple[RunningServer, str]:
     """A server of HTTP and gRPC, and where it answers the latter."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     return start_server(repository, "--grpc-port", str(port)), f"127.0.0.1:{port}"
 
 

@@ -18,6 +18,7 @@ import grpc
 import httpx
 import pytest
 from image_bytes import colour, encode
+from ports import free_port
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
@@ -254,9 +255,7 @@ def test_http_has_descriptors_left_beside_idle_connections_to_grpc(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     write_tiny_model(tmp_path / "tiny" / "1" / "model.onnx")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = start_server(
         tmp_path, "--grpc-port", str(port), "--header-seconds", "3", "--max-connections", "700"
     )

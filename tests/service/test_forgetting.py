@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import gc
 import logging
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import httpx
 import numpy as np
 import pytest
 from image_bytes import encode
+from ports import free_port
 from server_in_process import served
 from tiny_model import write_tiny_model
 
@@ -62,9 +62,7 @@ def _inside(
 ) -> Iterator[tuple[Application, httpx.Client]]:
     root = tmp_path_factory.mktemp("forgetting")
     write_tiny_model(root / "tiny" / "1" / "model.onnx")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with served(Settings(repository=root, slots=1, grpc_port=port)) as (app, client):
         yield app, client
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from image_bytes import colour
+from ports import free_port
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, reference, write_tiny_model
 from tritonclient.grpc import service_pb2
@@ -21,13 +21,6 @@ from isoserve.models.card import SCHEMA_1_OUTPUTS
 from isoserve.service.inference_protocol.messages import MESSAGES, SERVICE
 
 TOKEN = "a-token-of-twenty-two!"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+from ports import free_port
 from running_server import RunningServer, StartServer
 from tiny_model import write_tiny_model
 
@@ -58,9 +58,7 @@ def _watched(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory
     root = tmp_path_factory.mktemp("memory")
     write_tiny_model(root / "repository" / "tiny" / "1" / "model.onnx")
     (root / "tokens").write_text(TOKEN)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     flags = ("--grpc-port", str(port), "--token-file", str(root / "tokens"))
     server = start_server(root / "repository", *flags)
     return Watched(server, f"127.0.0.1:{port}", root)

@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from image_bytes import colour, encode
+from ports import free_port
 from running_server import LISTENING, ROOT, RunningServer, StartServer
 from tiny_model import write_tiny_model
 
@@ -155,13 +156,14 @@ def test_a_grpc_call_is_told_under_the_id_its_client_gave(
 ) -> None:
     pytest.importorskip("grpc")
     import tritonclient.grpc as triton
-    from test_grpc_server import files, free_port
 
+    tensor = triton.InferInput("images", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([RED], dtype=np.object_))
     port = free_port()
     flags = ("--access-log", "--log-format", "json", "--grpc-port", str(port))
     server = start_server(root, *flags)
     with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
-        client.infer("tiny", files([RED]), headers={"x-request-id": "from-grpc"})
+        client.infer("tiny", [tensor], headers={"x-request-id": "from-grpc"})
     line = line_of(server, "from-grpc")
     assert (line["route"], line["status"]) == ("grpc ModelInfer", 200)
     assert (line["label"], line["image_format"]) == ("red", "PNG")
