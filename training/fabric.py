@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lightning_fabric import Fabric
 from lightning_fabric.accelerators.cpu import CPUAccelerator
+from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -13,7 +16,9 @@ from isoserve.models.text import pluralize
 from isoserve.training.recipe import Recipe
 
 
-def make_fabric(recipe: Recipe, accelerator: str, devices: str, nodes: int) -> Fabric:
+def make_fabric(
+    recipe: Recipe, accelerator: str, devices: str, nodes: int, loggers: Sequence[Logger] = ()
+) -> Fabric:
     """The engine in the recipe's precision, not yet launched.
 
     Raises:
@@ -22,7 +27,11 @@ def make_fabric(recipe: Recipe, accelerator: str, devices: str, nodes: int) -> F
     """
     try:
         fabric = Fabric(
-            accelerator=accelerator, devices=devices, num_nodes=nodes, precision=recipe.precision
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=recipe.precision,
+            loggers=list(loggers),
         )
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise InputError(

@@ -120,6 +120,7 @@ def fit(
             if fabric.is_global_zero:
                 checkpoint.save(output)
                 write_metrics(checkpoint.history, output)
+                fabric.log_dict(row, step=checkpoint.epoch)
             progress.end_epoch(epoch, row)
             fabric.barrier()
     return checkpoint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import torch
@@ -33,6 +33,7 @@ from isoserve.training.data import split
 from isoserve.training.data_source import DataSource
 from isoserve.training.duplicates import describe_duplicates, digests_of, digests_of_split
 from isoserve.training.fabric import make_fabric
+from isoserve.training.loggers import LoggerName, make_loggers
 from isoserve.training.recipe import Recipe
 from isoserve.training.recipes import fit
 
@@ -55,6 +56,13 @@ from isoserve.training.recipes import fit
 @click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--devices", default="auto", show_default=True, help="How many, or which.")
 @click.option("--nodes", default=1, show_default=True, help="Machines; start by torchrun.")
+@click.option(
+    "--logger",
+    type=click.Choice(get_args(LoggerName)),
+    default="csv",
+    show_default=True,
+    help="Where the curves go: OUTPUT/metrics.csv alone, or OUTPUT/tensorboard too.",
+)
 @recipe_options
 def train(
     source: str,
@@ -70,6 +78,7 @@ def train(
     accelerator: str,
     devices: str,
     nodes: int,
+    logger: LoggerName,
     **given: Any,
 ) -> None:
     """Train on SOURCE, calibrate, and write OUTPUT/model.onnx.
@@ -87,7 +96,8 @@ def train(
     if name is not None:
         check_model_name(name, "--name")
     recipe = read_recipe(given, source, accelerator, output if resume else None)
-    fabric = make_fabric(recipe, accelerator, devices, nodes)
+    loggers = make_loggers(logger, output)
+    fabric = make_fabric(recipe, accelerator, devices, nodes, loggers)
     data = DataSource(source, str(labels or ""), str(calibration or ""))
     images = data.load("train", _input_spec(recipe), data_root)
     training, held_out = split(images, recipe)  # too few are refused before the training
@@ -108,6 +118,9 @@ def train(
         if (output / FILE_NAME).exists() and fabric.is_global_zero:
             click.echo("add --resume to go on from the last whole epoch", err=True)
         raise
+    finally:
+        for curves in fabric.loggers:
+            curves.finalize("finished")
     if fabric.is_global_zero:
         write_model(
             checkpoint,

@@ -102,6 +102,7 @@ def _train(
             }
             row |= _evaluate(fabric, head, shown, held_out)
             history.append(row)
+            fabric.log_dict(row, step=epoch + 1)
             if epoch % _LINE_EVERY == _LINE_EVERY - 1 or epoch == recipe.epochs - 1:
                 progress.end_epoch(epoch, row)
     trained = {name: value.cpu() for name, value in classifier.state_dict().items()}
