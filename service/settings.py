@@ -44,8 +44,9 @@ class Settings(EnvironmentModel):
     repository: Path = Field(
         Path("model_repository"),
         description="Folder of NAME/VERSION/model.onnx, or one model.onnx to serve by itself; "
-        "either may be a URL that fsspec reads, as s3://, gs://, hf:// and https:// are. "
-        "Where none is named and the default is not there, the models that come with the program.",
+        "either may be a URL that fsspec reads, as s3://, gs://, hf://, https:// "
+        "and MLflow's models:/ are. Where none is named and the default is not there, the models "
+        "that come with the program.",
     )
     default_model: str = Field(
         "",

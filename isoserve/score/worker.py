@@ -26,6 +26,7 @@ from isoserve.score.units import Unit
 from isoserve.service.inference.engines import DEFAULT_EXECUTION, Execution
 from isoserve.service.inference.images import ImageLimits
 from isoserve.service.inference.verdicts import VerdictRequest
+from isoserve.service.repository.store import file_system
 
 COUNTS_KEY = b"isoserve.counts"
 ROWS_OF_A_GROUP = 1024
@@ -127,7 +128,8 @@ def read_url(url: str) -> bytes:
         InputError: it cannot be read; says why.
     """
     try:
-        with fsspec.open(url, "rb") as file:
+        files, path = file_system(url)
+        with files.open(path, "rb") as file:
             content: bytes = file.read()
     except (ImportError, OSError, ValueError) as error:
         raise InputError(f"cannot read '{url}': {error}") from error

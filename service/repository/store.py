@@ -16,8 +16,11 @@ from isoserve.service.repository.versions import is_model_name, is_version
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf", "models": "mlflow"}
 """Of a scheme; ``stores`` brings the others."""
+
+_MLFLOW = "models"
+"""The scheme of MLflow's registered models, of which a version is one file."""
 
 _FLAT = frozenset(("s3", "s3a", "gs", "gcs"))
 """Schemes of stores that list all that lies below a prefix in one answer."""
@@ -57,7 +60,27 @@ def store_url(location: str | Path) -> str | None:
     if found is None:
         return None
     scheme, rest = found.groups()
+    if scheme == _MLFLOW:
+        return f"{scheme}:/{rest}"  # as MLflow writes it
     return f"{scheme}://{'/' if scheme in ('file', 'local') else ''}{rest}"
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """What reads a URL or path, and what it calls that place.
+
+    Raises:
+        ImportError: it needs a package that is not installed.
+        ValueError: no such URL.
+    """
+    import fsspec
+    from fsspec.core import url_to_fs
+
+    fsspec.register_implementation(
+        _MLFLOW, "isoserve.service.repository.mlflow_models.MlflowModels", clobber=True
+    )
+    known = store_url(url) or url
+    file_system, root = url_to_fs(known.replace(f"{_MLFLOW}:/", f"{_MLFLOW}://", 1))
+    return file_system, str(root)
 
 
 class Store:
@@ -69,14 +92,15 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._scheme = url.partition("://")[0]
-        self.is_file = url.partition("?")[0].endswith(".onnx")
+        self._scheme = url.partition(":")[0]
+        path = url.partition("?")[0]
+        self.is_file = path.endswith(".onnx") or (
+            self._scheme == _MLFLOW and bool(re.search(r"[^:/][/@][^/]+$", path))
+        )
         if importlib.util.find_spec("fsspec") is None:
             raise InputError(f"{url} needs fsspec: pip install 'isoserve[{self._extra}]'")
-        from fsspec.core import url_to_fs
-
         try:
-            self._fs, root = url_to_fs(url)
+            self._fs, root = file_system(url)
         except ImportError as error:
             raise InputError(
                 f"{url} needs what only an extra installs: pip install 'isoserve[{self._extra}]' "
@@ -85,6 +109,7 @@ class Store:
         except ValueError as error:
             raise InputError(f"{url} cannot be read: {error}") from error
         self._root = str(root).rstrip("/")
+        self._above = "" if self._scheme == _MLFLOW else self._root
 
     @property
     def _extra(self) -> str:
@@ -165,7 +190,7 @@ class Store:
         else:
             listing = self._walk()
         for info in listing:
-            place = info["name"].rstrip("/").removeprefix(self._root).lstrip("/")
+            place = info["name"].rstrip("/").removeprefix(self._above).lstrip("/")
             parts = place.split("/")
             if len(parts) != 3 or parts[2] not in (MODEL_FILE, SIGNATURE_FILE):
                 continue
@@ -174,7 +199,8 @@ class Store:
 
     def _walk(self) -> Iterator[dict[str, Any]]:
         # fsspec's own walk passes over a folder that cannot be read, as if it had been emptied.
-        for model in self._folders(self._root, is_model_name):
+        models = self._folders(self._root, is_model_name)
+        for model in [self._root] if self._scheme == _MLFLOW and self._root else models:
             for version in self._folders(model, is_version):
                 yield from self._fs.ls(version, detail=True)
 
