@@ -19,6 +19,7 @@ from isoserve.commands.training_options import (
 )
 from isoserve.commands.training_reports import report
 from isoserve.models.card import (
+    ModelCard,
     ScoreKind,
     check_model_name,
 )
@@ -96,8 +97,8 @@ def write_model(
     licence: str,
     note: str,
     half: bool = False,
-) -> None:
-    """Calibrate a checkpoint's network on the images held out of these, and write its file."""
+) -> ModelCard:
+    """Calibrate a checkpoint's network on the images held out of these; the file's card."""
     training, held_out = split(images, checkpoint.parsed_recipe())
     of_data = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.data_name)[:64].strip("-._")
     model = exporting.export_checkpoint(
@@ -113,3 +114,4 @@ def write_model(
     exporting.save(model, path)
     _, card = read_model(path)
     report(card, path)
+    return card

@@ -33,7 +33,13 @@ from isoserve.training.data import split
 from isoserve.training.data_source import DataSource
 from isoserve.training.duplicates import describe_duplicates, digests_of, digests_of_split
 from isoserve.training.fabric import make_fabric
-from isoserve.training.loggers import LoggerName, make_loggers
+from isoserve.training.loggers import (
+    LoggerName,
+    begin_runs,
+    finalized,
+    log_model,
+    make_loggers,
+)
 from isoserve.training.recipe import Recipe
 from isoserve.training.recipes import fit
 
@@ -58,10 +64,13 @@ from isoserve.training.recipes import fit
 @click.option("--nodes", default=1, show_default=True, help="Machines; start by torchrun.")
 @click.option(
     "--logger",
+    "loggers",
     type=click.Choice(get_args(LoggerName)),
-    default="csv",
+    multiple=True,
+    default=("csv",),
     show_default=True,
-    help="Where the curves go: OUTPUT/metrics.csv alone, or OUTPUT/tensorboard too.",
+    help="Where the curves go besides OUTPUT/metrics.csv: OUTPUT/tensorboard, or a run in MLflow, "
+    "with the model, registered as --name if that is given. May be repeated.",
 )
 @recipe_options
 def train(
@@ -78,7 +87,7 @@ def train(
     accelerator: str,
     devices: str,
     nodes: int,
-    logger: LoggerName,
+    loggers: tuple[LoggerName, ...],
     **given: Any,
 ) -> None:
     """Train on SOURCE, calibrate, and write OUTPUT/model.onnx.
@@ -96,8 +105,7 @@ def train(
     if name is not None:
         check_model_name(name, "--name")
     recipe = read_recipe(given, source, accelerator, output if resume else None)
-    loggers = make_loggers(logger, output)
-    fabric = make_fabric(recipe, accelerator, devices, nodes, loggers)
+    fabric = make_fabric(recipe, accelerator, devices, nodes, make_loggers(loggers, output, name))
     data = DataSource(source, str(labels or ""), str(calibration or ""))
     images = data.load("train", _input_spec(recipe), data_root)
     training, held_out = split(images, recipe)  # too few are refused before the training
@@ -112,25 +120,35 @@ def train(
         ):
             if line:
                 click.echo(line, err=True)
-    try:
-        checkpoint = fit(fabric, recipe, data.text(), images, output)
-    except KeyboardInterrupt:
-        if (output / FILE_NAME).exists() and fabric.is_global_zero:
-            click.echo("add --resume to go on from the last whole epoch", err=True)
-        raise
-    finally:
-        for curves in fabric.loggers:
-            curves.finalize("finished")
-    if fabric.is_global_zero:
-        write_model(
-            checkpoint,
-            images,
-            output / "model.onnx",
-            score=score,
-            name=name,
-            licence=licence,
-            note=note,
+        begin_runs(
+            fabric.loggers,
+            {
+                "source": data.text(),
+                "data_digest": images.digest(),
+                "classes": len(images.classes),
+                "training_images": len(training),
+                **recipe.model_dump(),
+            },
         )
+    with finalized(fabric.loggers):
+        try:
+            checkpoint = fit(fabric, recipe, data.text(), images, output)
+        except KeyboardInterrupt:
+            if (output / FILE_NAME).exists() and fabric.is_global_zero:
+                click.echo("add --resume to go on from the last whole epoch", err=True)
+            raise
+        if fabric.is_global_zero:
+            path = output / "model.onnx"
+            card = write_model(
+                checkpoint,
+                images,
+                path,
+                score=score,
+                name=name,
+                licence=licence,
+                note=note,
+            )
+            log_model(fabric.loggers, path, card)
 
 
 def _input_spec(recipe: Recipe) -> InputSpec:

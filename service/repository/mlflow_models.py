@@ -7,7 +7,6 @@ A path is ``NAME`` (a folder of its versions), ``NAME/VERSION``, ``NAME/latest``
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -19,19 +18,8 @@ from typing import Any, BinaryIO
 from fsspec import AbstractFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from isoserve.extras import import_mlflow, mlflow_server
 from isoserve.service.repository.folder import MODEL_FILE, SIGNATURE_FILE
-
-SERVER_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
-
-DEFAULTS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-"""Of mlflow, where the user set none: it reports to nobody, and a server that is away is told of
-within seconds (its own seven tries take minutes; the cache tries again by itself)."""
 
 _PATH = re.compile(
     r"(?P<name>[^/@]+)(?:/(?P<version>\d+|latest)|@(?P<alias>[\w-]+))?"
@@ -59,8 +47,8 @@ class MlflowModels(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        if not any(os.environ.get(name) for name in SERVER_VARIABLES):
-            raise ValueError(f"{SERVER_VARIABLES[0]} must name the MLflow server, and is not set")
+        if not mlflow_server():
+            raise ValueError("MLFLOW_TRACKING_URI must name the MLflow server, and is not set")
         self._mlflow = import_mlflow()
         self._sizes: dict[tuple[str, str, int], dict[str, int | None]] = {}
 
@@ -172,20 +160,6 @@ class MlflowModels(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
             token = page.token
             if not token:
                 return
-
-
-def import_mlflow() -> Any:
-    """The package, with :data:`DEFAULTS` where the user set none of these.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-    import mlflow.artifacts
-
-    return mlflow
 
 
 def _parsed(path: str) -> _Place:

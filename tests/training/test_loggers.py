@@ -57,7 +57,7 @@ def test_a_frozen_network_logs_its_head(colours: Path, tmp_path: Path) -> None:
     wanted = Recipe.model_validate(
         {"recipe": "frozen", **WAYS["frozen"].defaults, **SMALL, **given}
     )
-    fabric = Fabric(accelerator="cpu", devices=1, loggers=make_loggers("tensorboard", tmp_path))
+    fabric = Fabric(accelerator="cpu", devices=1, loggers=make_loggers(["tensorboard"], tmp_path))
     fabric.launch()
     fit(fabric, wanted, str(colours), training_images(colours, wanted), tmp_path)
     fabric.logger.finalize("finished")
@@ -70,5 +70,5 @@ def test_a_logger_that_is_not_installed_names_its_extra(
     monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
     monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
     with pytest.raises(InputError, match=r"not installed: pip install 'isoserve\[tensorboard\]'"):
-        make_loggers("tensorboard", tmp_path)
+        make_loggers(["tensorboard"], tmp_path)
     assert not list(tmp_path.iterdir())

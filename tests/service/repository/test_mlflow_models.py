@@ -16,8 +16,8 @@ from running_server import ROOT, RunningServer, StartServer
 from tiny_model import TinyModel, tiny_model
 
 from isoserve.cli import cli
+from isoserve.extras import MLFLOW_SERVERS
 from isoserve.models.errors import InputError
-from isoserve.service.repository.mlflow_models import SERVER_VARIABLES
 
 pytest.importorskip("mlflow")
 pytest.importorskip("alembic")
@@ -38,7 +38,7 @@ def model_bytes(seed: int = 0) -> bytes:
 
 @pytest.fixture(autouse=True)
 def no_other_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in SERVER_VARIABLES:
+    for name in MLFLOW_SERVERS:
         monkeypatch.delenv(name, raising=False)
 
 
