@@ -44,6 +44,7 @@ class MlflowModels(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
     """
 
     protocol = "models"
+    cachable = False  # or it would outlive a change of the server's variable
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

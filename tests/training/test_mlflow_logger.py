@@ -1,4 +1,4 @@
-"""A training in a real MLflow server: run, curves, card and model; registered, and served from it."""
+"""A training in a real MLflow server: run, curves, card and model; registered, and loaded."""
 
 from __future__ import annotations
 
