@@ -6,7 +6,10 @@ kubernetes-validate knows the built-in kinds alone. Those of the Prometheus oper
 the TypeScript compiler against npm @kubernetes-models/prometheus-operator, which is generated from
 the operator's Go types; those of KServe against the models of its Python SDK, generated from
 KServe's OpenAPI document, and what they hold of Kubernetes' own against those of the kubernetes
-client. deploy/get_tools gets all three. Each mistake is a line, and the exit code is 1.
+client. deploy/get_tools gets all three. KubeRay publishes its schema in no registry of packages:
+the fields below are those that its API reference documents for ray.io/v1, so far as a RayJob with
+a cluster of its own has them; the pods in it are checked as Kubernetes' own. Each mistake is a
+line, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -31,6 +34,62 @@ KSERVE = {
     ("serving.kserve.io/v1alpha1", "ServingRuntime"): "V1alpha1ServingRuntime",
     ("serving.kserve.io/v1beta1", "InferenceService"): "V1beta1InferenceService",
 }
+RAY = ("ray.io/v1", "RayJob")
+TEXTS = "dict(str, str)"
+RAY_FIELDS: dict[str, tuple[dict[str, str], set[str]]] = {
+    "RayJob": (
+        {"apiVersion": "str", "kind": "str", "metadata": "V1ObjectMeta", "spec": "RayJobSpec"},
+        {"metadata", "spec"},
+    ),
+    "RayJobSpec": (
+        {
+            **dict.fromkeys(("entrypoint", "entrypointResources", "jobId", "managedBy"), "str"),
+            **dict.fromkeys(("runtimeEnvYAML", "submissionMode"), "str"),
+            **dict.fromkeys(("entrypointNumCpus", "entrypointNumGpus"), "float"),
+            **dict.fromkeys(("activeDeadlineSeconds", "backoffLimit"), "int"),
+            "ttlSecondsAfterFinished": "int",
+            **dict.fromkeys(("shutdownAfterJobFinishes", "suspend"), "bool"),
+            **dict.fromkeys(("clusterSelector", "metadata"), TEXTS),
+            "rayClusterSpec": "RayClusterSpec",
+            "submitterConfig": "RaySubmitterConfig",
+            "submitterPodTemplate": "V1PodTemplateSpec",
+        },
+        {"entrypoint", "rayClusterSpec"},
+    ),
+    "RaySubmitterConfig": ({"backoffLimit": "int"}, set()),
+    "RayClusterSpec": (
+        {
+            "rayVersion": "str",
+            "managedBy": "str",
+            "headServiceAnnotations": TEXTS,
+            **dict.fromkeys(("enableInTreeAutoscaling", "suspend"), "bool"),
+            "headGroupSpec": "RayHeadGroupSpec",
+            "workerGroupSpecs": "list[RayWorkerGroupSpec]",
+        },
+        {"headGroupSpec"},
+    ),
+    "RayHeadGroupSpec": (
+        {
+            "enableIngress": "bool",
+            "headService": "V1Service",
+            "rayStartParams": TEXTS,
+            "serviceType": "str",
+            "template": "V1PodTemplateSpec",
+        },
+        {"template"},
+    ),
+    "RayWorkerGroupSpec": (
+        {
+            "groupName": "str",
+            **dict.fromkeys(("replicas", "minReplicas", "maxReplicas", "numOfHosts"), "int"),
+            "idleTimeoutSeconds": "int",
+            "rayStartParams": TEXTS,
+            "suspend": "bool",
+            "template": "V1PodTemplateSpec",
+        },
+        {"groupName", "maxReplicas", "minReplicas", "template"},
+    ),
+}
 SCALARS = {"str": str, "int": int, "bool": bool, "float": float}
 
 
@@ -38,7 +97,8 @@ def mistakes(documents: list[dict[str, Any]]) -> list[str]:
     """What is wrong with the custom objects among the documents, a line each."""
     found = [*operator_mistakes([each for each in documents if each["apiVersion"] == OPERATOR])]
     for document in documents:
-        model = KSERVE.get((document["apiVersion"], document["kind"]))
+        kind = (document["apiVersion"], document["kind"])
+        model = "RayJob" if kind == RAY else KSERVE.get(kind)
         if model is not None:
             found += model_mistakes(document, model, document["kind"])
     return found
@@ -106,6 +166,8 @@ def model_mistakes(value: Any, kind: str, path: str) -> Iterator[str]:
 @cache
 def model_fields(model: str) -> tuple[dict[str, str], set[str]]:
     """JSON name -> type, and the names that must be there; read, because importing loads it all."""
+    if model in RAY_FIELDS:
+        return RAY_FIELDS[model]
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", model).lower()
     files = [
         TOOLS / "python" / "kserve" / "models" / f"{name}.py",

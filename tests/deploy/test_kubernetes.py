@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from deploy_tools import DEPLOY, ROOT, run_tool, types_of_others
 
+from isoserve.cli import cli
+
 KUBERNETES = DEPLOY / "kubernetes"
-CUSTOM = {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ServingRuntime", "InferenceService"}
+CUSTOM = {
+    *("ServiceMonitor", "PodMonitor", "PrometheusRule"),
+    *("ServingRuntime", "InferenceService", "RayJob"),
+}
 
 
 def built(folder: Path) -> str:
@@ -35,7 +43,7 @@ def validated(path: Path) -> str:
     return f"{result.returncode} {result.stdout}{result.stderr}"
 
 
-@pytest.mark.parametrize("name", ["base", "kserve"])
+@pytest.mark.parametrize("name", ["base", "kserve", "score"])
 def test_every_object_is_valid_by_the_strict_schema(tmp_path: Path, name: str) -> None:
     manifest = tmp_path / "all.yaml"
     manifest.write_text(built(KUBERNETES / name))
@@ -68,13 +76,13 @@ def custom_mistakes(manifest: str) -> list[str]:
     return said.stderr.splitlines()
 
 
-@pytest.mark.parametrize("name", ["base", "kserve"])
+@pytest.mark.parametrize("name", ["base", "kserve", "score"])
 def test_every_custom_object_is_of_the_types_that_its_operator_publishes(name: str) -> None:
     assert custom_mistakes(built(KUBERNETES / name)) == []
 
 
 def test_planted_mistakes_in_custom_objects_are_found() -> None:
-    manifest = built(KUBERNETES / "kserve") + "---\n" + built(KUBERNETES / "base")
+    manifest = "---\n".join(built(KUBERNETES / name) for name in ("kserve", "base", "score"))
     for right, wrong in [
         ("podMetricsEndpoints:", "podMetricEndpoints:"),
         ("scrapeTimeout: 10s", "scrapeTimeout: 10"),
@@ -82,6 +90,10 @@ def test_planted_mistakes_in_custom_objects_are_found() -> None:
         ("storageUri:", "storageUrl:"),
         ("autoSelect: true", 'autoSelect: "yes"'),
         ("  containers:\n  - env:\n", "  containers:\n  - envs:\n"),
+        ("workerGroupSpecs:", "workerGroups:"),
+        ("backoffLimit: 3", 'backoffLimit: "3"'),
+        ("name: ray-head\n", "title: ray-head\n"),
+        ('num-cpus: "0"', "num-cpus: 0"),
     ]:
         assert right in manifest, right
         manifest = manifest.replace(right, wrong)
@@ -93,6 +105,10 @@ def test_planted_mistakes_in_custom_objects_are_found() -> None:
         "model: unknown field storageUrl",
         "autoSelect: not of type bool: 'yes'",
         "containers[0]: unknown field envs",
+        "rayClusterSpec: unknown field workerGroups",
+        "backoffLimit: not of type int: '3'",
+        "containers[0]: unknown field title",
+        "rayStartParams.num-cpus: not of type str: 0",
     ):
         assert said in found
 
@@ -160,6 +176,35 @@ def test_kserve_finds_its_runtime_and_the_model_its_name() -> None:
     assert model["modelFormat"]["name"] in [each["name"] for each in formats]
     selected = kserve["PodMonitor"]["spec"]["selector"]["matchLabels"]
     assert selected == {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
+
+
+def test_the_job_on_ray_is_a_command_that_isoserve_has() -> None:
+    spec = objects("score")["RayJob"]["spec"]
+    program, name, *arguments = shlex.split(spec["entrypoint"])
+    assert (program, name) == ("isoserve", "score")
+    command = cli.get_command(click.Context(cli), "score")
+    assert command is not None
+    with command.make_context("score", arguments) as context:
+        asked = context.params
+    assert asked["address"] == "auto"
+    cluster = spec["rayClusterSpec"]
+    cores = sum(
+        group["replicas"] * int(container["resources"]["requests"]["cpu"])
+        for group in cluster["workerGroupSpecs"]
+        for container in group["template"]["spec"]["containers"]
+    )
+    assert asked["workers"] == cores
+    # Ray refuses a variable that both the job and its driver set.
+    assert not set(yaml.safe_load(spec.get("runtimeEnvYAML", "{}")).get("env_vars", {}))
+    images = {
+        container["image"]
+        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])
+        for container in group["template"]["spec"]["containers"]
+    }
+    assert len(images) == 1  # Ray wants the same versions everywhere
+    pinned = re.search(r"^ray==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned
+    assert cluster["rayVersion"] == pinned[1]
 
 
 @pytest.mark.parametrize("name", ["base", "kserve"])
