@@ -43,6 +43,7 @@ def readme() -> str:
 def measurements_page() -> str:
     """The page's text."""
     parts = [
+        *(_photographs(), _engines()),
         *(_ood_overhead(), _int8(), _folder(), _observability()),
         *(_soak(), _overload(), _throughput()),
     ]
@@ -60,7 +61,25 @@ def _in_short() -> str:
     costs = " and ".join(
         f"{_percent(row['ratio'] - 1)} at batch {row['batch_size']}" for row in overhead
     )
+    photographs = _result("serving_photographs")
+    twelve = photographs["photographs"]["JPEG 12"]["servers"]
+    rivals = ", ".join(
+        f"{name} {load['ratio']:.2f}"
+        for name, load in twelve.items()
+        if name not in ("isoserve", "plain FastAPI")
+    )
+    engines = _result("engines_cifar10")
+    best = max(engines["speed"][-1]["ratio"], key=engines["speed"][-1]["ratio"].get)
+    faster = ", ".join(
+        f"{each['ratio'][best]:.2f} at batch {each['batch_size']}" for each in engines["speed"]
+    )
     return (
+        f"- 12-megapixel JPEGs over {photographs['connections']} connections, answers a second "
+        f"against plain FastAPI with the same decoder: {twelve['isoserve']['ratio']:.2f} "
+        f"({rivals}).\n"
+        f"- {best.replace('openvino', 'OpenVINO in')} (`--engine auto`) against ONNX Runtime, "
+        f"images a second of the CIFAR-10 network on one core: {faster}; "
+        f"{100 * engines['agreement'][best]['same_verdict']:.1f} % of the verdicts are the same.\n"
         "- Images a second over HTTP against a bare ONNX Runtime loop on the same cores: "
         f"{ratios}.\n"
         f"- Score and p-values against the same network with a plain SoftMax head: {costs}.\n"
@@ -69,6 +88,56 @@ def _in_short() -> str:
         f"{overload['times']:g} times the load it can take, p99 of what is accepted "
         f"{overload['p99_ratio']:.2f} times that at 0.8 of the capacity.\n"
     )
+
+
+def _photographs() -> str:
+    found = _result("serving_photographs")
+    served = {name: each for name, each in found["photographs"].items() if "servers" in each}
+    servers = list(dict.fromkeys(name for each in served.values() for name in each["servers"]))
+    lines = [
+        "Photographs, answers a second over plain FastAPI's in the same rounds; a closed loop of "
+        f"`wrk` over {found['connections']} connections on the same {found['cores']} cores; model "
+        f"{found['model']}; every server decodes with Isoserve's functions; only answers below 400 "
+        f"count; {found['date'][:10]}, load average {found['load_average_before']:.1f} beforehand; "
+        f"`{found['command']}`, [latencies and refusals]"
+        f"({BLOB}/benchmarks/results/serving_photographs.md).",
+        "",
+        f"| photograph | {' | '.join(_shown(name) for name in servers)} |",
+        f"|---|{'---|' * len(servers)}",
+    ]
+    for name, entry in served.items():
+        ratios = [_photograph_ratio(entry["servers"].get(server)) for server in servers]
+        size = f"{name} MP, {entry['bytes'] / 1e6:.1f} MB"
+        lines.append(f"| {size} | {' | '.join(ratios)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _photograph_ratio(load: Any) -> str:
+    return f"{load['ratio']:.2f}" if load and "ratio" in load else "–"
+
+
+def _engines() -> str:
+    reports = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("engines_*.json"))]
+    sizes = [each["batch_size"] for each in reports[0]["speed"]]
+    lines = [
+        "Engines, images a second over ONNX Runtime's in float32, on one core; and how many "
+        "verdicts and classes are the same as its on in-distribution images; "
+        f"`{reports[0]['command']}`.",
+        "",
+        f"| model | engine | {' | '.join(f'batch {size}' for size in sizes)} | same verdict "
+        "| same class | images |",
+        f"|---|---|{'---|' * (len(sizes) + 3)}",
+    ]
+    for report in reports:
+        for name, agreement in report["agreement"].items():
+            if name == "onnxruntime":
+                continue
+            cells = [f"{each['ratio'][name]:.2f}" for each in report["speed"]]
+            cells += [f"{100 * agreement[key]:.2f} %" for key in ("same_verdict", "same_class")]
+            lines.append(
+                f"| {report['model']} | {name} | {' | '.join(cells)} | {agreement['n']:,} |"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def _ood_overhead() -> str:
@@ -178,10 +247,14 @@ def _throughput() -> str:
 
 def _row(name: str, server: str, network: Any) -> str:
     loads = network["servers"][server]
-    shown = f"**{server.replace('isoserve', 'Isoserve')}**" if "isoserve" in server else server
+    shown = _shown(server)
     cells = [f"{loads[connections]['ratio']:.2f}" for connections in CONNECTIONS]
     cells += [f"{loads['64']['p99_ms']:.0f}", f"{network['memory_mb'][server]:.0f}"]
     return f"| {name} | {shown} | {' | '.join(cells)} |"
+
+
+def _shown(server: str) -> str:
+    return f"**{server.replace('isoserve', 'Isoserve')}**" if "isoserve" in server else server
 
 
 def _percent(share: float) -> str:

@@ -9,15 +9,59 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+SIZES = {"1": (1216, 912), "12": (4032, 3024), "48": (8064, 6048)}
+"""Megapixels, in round numbers -> width and height."""
+
+PHOTOGRAPHS = {
+    f"{kind} {megapixels}": (kind, size)
+    for kind in ("JPEG", "HEIC", "PNG")
+    for megapixels, size in SIZES.items()
+}
+"""Name -> format and size; as telephones and their owners send them."""
+
+QUICKEST = "JPEG 1"
+GRAIN = {"JPEG": 12, "HEIC": 4, "PNG": 1}
+"""Levels of 255, up and down: JPEGs of 0.3 bytes a pixel, as telephones' have, and PNGs within the
+20 MB that a server takes."""
+
+HEADER_ONLY = ("HEIC 48", "PNG 48")
+"""Of more pixels than a server takes, which their headers say: what is in them is not read."""
 
 
 def write_image(path: Path, side: int = 32, quality: int = 90) -> Path:
     """A JPEG of smooth noise, about 1 KB at side 32."""
     path.write_bytes(_encoded("JPEG", _smooth(side), quality=quality))
     return path
+
+
+def write_photograph(path: Path, name: str = QUICKEST) -> Path:
+    """One of :data:`PHOTOGRAPHS`: smooth fields of several scales, and the grain of a sensor."""
+    kind, size = PHOTOGRAPHS[name]
+    grain = 0 if name in HEADER_ONLY else GRAIN[kind]
+    image = _grainy(size, grain) if grain else Image.new("RGB", size, (90, 120, 60))
+    if kind == "HEIC":
+        pillow_heif.from_pillow(image).save(path, quality=60, enc_params={"preset": "ultrafast"})
+    else:
+        options = {"quality": 90} if kind == "JPEG" else {"compress_level": 1}
+        path.write_bytes(_encoded(kind, image, **options))
+    return path
+
+
+def _grainy(size: tuple[int, int], grain: int) -> Image.Image:
+    chance = np.random.default_rng(0)
+    scene = np.zeros((size[1] // 8, size[0] // 8, 3), dtype=np.float32)
+    for scale, contrast in ((5, 0.5), (23, 0.25), (97, 0.15), (211, 0.1)):
+        coarse = chance.integers(0, 256, (scale, scale, 3), dtype=np.uint8)
+        field = Image.fromarray(coarse).resize(scene.shape[1::-1], Image.Resampling.BILINEAR)
+        scene += contrast * np.asarray(field, dtype=np.float32)
+    whole = Image.fromarray(scene.clip(0, 255 - 2 * grain).astype(np.uint8)).resize(size)
+    noise = chance.integers(0, 2 * grain + 1, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(np.minimum(np.asarray(whole), 255 - 2 * grain) + noise)
 
 
 def everyday() -> list[bytes]:

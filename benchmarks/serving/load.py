@@ -30,9 +30,23 @@ if #bodies > 1 then
     return requests[last]
   end
 end
+if {counted} then
+  local threads = {{}}
+  setup = function(thread) table.insert(threads, thread) end
+  refused = 0
+  response = function(status)
+    if status == 429 then refused = refused + 1 end
+  end
+  refusals = function()
+    local sum = 0
+    for _, thread in ipairs(threads) do sum = sum + thread:get("refused") end
+    return sum
+  end
+end
 done = function(summary, latency, requests)
-  io.write(string.format("RESULT %d %d %d %d %d %d %f %f %f\\n",
-    summary.requests, summary.duration, summary.errors.status, summary.errors.connect,
+  io.write(string.format("RESULT %d %d %d %d %d %d %d %f %f %f\\n",
+    refusals and refusals() or 0, summary.requests, summary.duration,
+    summary.errors.status, summary.errors.connect,
     summary.errors.read + summary.errors.write, summary.errors.timeout,
     latency:percentile(50), latency:percentile(90), latency:percentile(99)))
 end
@@ -61,16 +75,25 @@ class Load:
     p99_ms: float
     errors: int
     """Answers with a status of 400 and more, and connections that failed."""
+    refused: int = 0
+    """Answers of 429 among them, where they were to be counted."""
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
 
 
-def drive(port: int, post: Post, connections: int, seconds: int) -> Load:
-    """Post in a closed loop over so many connections."""
+def drive(
+    port: int, post: Post, connections: int, seconds: int, *, count_refused: bool = False
+) -> Load:
+    """Post in a closed loop over so many connections.
+
+    Args:
+        count_refused: tell answers of 429 from other errors; costs the generator some microseconds
+            an answer.
+    """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
     with tempfile.TemporaryDirectory() as folder:
-        script = _script(post, Path(folder))
+        script = _script(post, Path(folder), count_refused)
         done = subprocess.run(
             [*command, "-s", str(script), f"http://127.0.0.1:{port}"],
             capture_output=True,
@@ -81,7 +104,7 @@ def drive(port: int, post: Post, connections: int, seconds: int) -> Load:
     if found is None:
         raise RuntimeError(f"wrk said nothing of use: {done.stdout} {done.stderr}")
     numbers = [float(word) for word in found[1].split()]
-    requests, microseconds, *errors, p50, p90, p99 = numbers
+    refused, requests, microseconds, *errors, p50, p90, p99 = numbers
     return Load(
         requests=int(requests),
         per_second=1e6 * (requests - errors[0]) / microseconds,
@@ -89,15 +112,22 @@ def drive(port: int, post: Post, connections: int, seconds: int) -> Load:
         p90_ms=p90 / 1e3,
         p99_ms=p99 / 1e3,
         errors=int(sum(errors)),
+        refused=int(refused),
     )
 
 
-def _script(post: Post, folder: Path) -> Path:
+def _script(post: Post, folder: Path, count_refused: bool) -> Path:
     for number, body in enumerate(post.bodies, 1):
         (folder / str(number)).write_bytes(body)
     headers = "\n".join(f'wrk.headers["{key}"] = "{value}"' for key, value in post.headers.items())
     script = folder / "post.lua"
     script.write_text(
-        SCRIPT.format(count=len(post.bodies), folder=folder, path=post.path, headers=headers)
+        SCRIPT.format(
+            count=len(post.bodies),
+            folder=folder,
+            path=post.path,
+            headers=headers,
+            counted=str(count_refused).lower(),
+        )
     )
     return script

@@ -81,8 +81,16 @@ ISOSERVE_WORKERS = Candidate(
     "/v1/predict",
     (*ISOSERVE.flags, "--workers", "{cores}"),
 )
+ISOSERVE_AUTO = Candidate(
+    "isoserve, --engine auto",
+    "isoserve",
+    "/v1/predict",
+    (*ISOSERVE.flags, "--engine", "auto"),
+    needs="openvino",
+)
+PLAIN = "plain FastAPI"
 RIVALS = (
-    Candidate("plain FastAPI", "benchmarks.serving.rivals.fastapi_plain", "/predict"),
+    Candidate(PLAIN, "benchmarks.serving.rivals.fastapi_plain", "/predict"),
     Candidate(
         "Mosec",
         "benchmarks.serving.rivals.mosec_batched",

@@ -27,6 +27,7 @@ from benchmarks.serving.networks import WIDTHS, write_network
 from benchmarks.serving.report import RESULTS, circumstances, write_result
 from benchmarks.serving.servers import (
     ISOSERVE,
+    ISOSERVE_AUTO,
     ISOSERVE_WORKERS,
     RIVALS,
     Candidate,
@@ -81,7 +82,8 @@ def _measure(model: Path, image: Path, rivals: list[Candidate], given: argparse.
     rounds = []
     with ExitStack() as stack:
         servers, absent = [], []
-        for candidate in (ISOSERVE, ISOSERVE_WORKERS, *rivals):
+        own = [each for each in (ISOSERVE, ISOSERVE_AUTO, ISOSERVE_WORKERS) if each.available]
+        for candidate in (*own, *rivals):
             try:
                 servers.append(stack.enter_context(running(candidate, model, image)))
             except RuntimeError as error:

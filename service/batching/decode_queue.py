@@ -37,7 +37,7 @@ SHORT_SHARE = 1 / 3
 LONG_QUEUE = 2 * SHORT_QUEUE
 """Images a thread that may wait however long each takes, SHORT_QUEUE of them under overload: a
 program that sends photographs over a few connections, each after the last one's answer, is never
-refused. Up to a second's wait, for what is refused is told to come back after no less."""
+refused. No more than a second's work, for what is refused is told to come back after no less."""
 
 SLOWEST, FASTEST = 8.0, 1 / 8
 """How far this machine may be from the one that costs were measured on, with all that it does."""
@@ -95,9 +95,12 @@ class DecodeQueue:
         """
         with self._changed:
             wait = self._expected_wait(jobs[0])
-            own = jobs[0].cost.seconds * self._pace
-            most = max(self._limits.seconds, min(LONG_QUEUE * own, CALM_SECONDS))
-            least = max(SHORT_SHARE * self._limits.seconds, min(SHORT_QUEUE * own, CALM_SECONDS))
+            own = jobs[0].cost.seconds
+            few, fewer = (
+                self._pace * min(images * own, CALM_SECONDS) for images in (LONG_QUEUE, SHORT_QUEUE)
+            )
+            most = max(self._limits.seconds, few)
+            least = max(SHORT_SHARE * self._limits.seconds, fewer)
             now = perf_counter()
             limit = ""
             if len(self._heap) + len(jobs) > self._limits.images:
