@@ -29,15 +29,10 @@ from isoserve.client.uploads import ImageSource, image_bytes
 from isoserve.models.card import DecideBy, ModelCard
 from isoserve.models.errors import InputError
 from isoserve.models.image_array import image_of_array
-from isoserve.service.inference.engines import DEFAULT_EXECUTION, Execution
+from isoserve.service.inference.execution import DEFAULT_EXECUTION, Execution
 from isoserve.service.inference.explanation import explanation
-from isoserve.service.inference.images import (
-    ImageLimits,
-    InvalidImage,
-    check_header,
-    decode,
-    decode_image,
-)
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import InvalidImage, check_header, decode, decode_image
 from isoserve.service.inference.judgement import FAILED, Judged, judge
 from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
 from isoserve.service.inference.outputs import Pixels

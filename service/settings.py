@@ -14,9 +14,8 @@ from pydantic_settings import SettingsConfigDict
 from isoserve.models.card import DEFAULT_ALPHA, DecideBy, OpenShare
 from isoserve.models.image_files.header import FORMATS, formats_of
 from isoserve.service.environment import EnvironmentModel
-from isoserve.service.inference.engines import EngineChoice, Execution, PrecisionChoice
-from isoserve.service.inference.execution_providers import Device
-from isoserve.service.inference.images import ImageLimits
+from isoserve.service.inference.execution import Device, EngineChoice, Execution, PrecisionChoice
+from isoserve.service.inference.image_limits import ImageLimits
 from isoserve.service.observability.log_writer import LogFormat
 from isoserve.service.shadow_config import NamedShadow, shadows_of
 

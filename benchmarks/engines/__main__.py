@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.serving.report import circumstances
 from isoserve.models import openvino_engine
-from isoserve.service.inference.engines import DEFAULT_EXECUTION, Execution
+from isoserve.service.inference.execution import DEFAULT_EXECUTION, Execution
 from isoserve.service.inference.model import Model, load_model
 from isoserve.training.data import load_class_folders
 

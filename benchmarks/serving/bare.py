@@ -21,7 +21,8 @@ import numpy as np
 
 from isoserve.models.card import InputSpec
 from isoserve.models.cpu_quota import usable_cores
-from isoserve.service.inference.images import ImageLimits, decode
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import decode
 from isoserve.service.inference.model import Model, load_model
 
 LIMITS = ImageLimits()

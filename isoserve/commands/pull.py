@@ -12,8 +12,8 @@ from isoserve.commands.options import build, defaults_but
 from isoserve.models.errors import InputError
 from isoserve.service.inference.model import Model
 from isoserve.service.repository.folder import MODEL_FILE, SIGNATURE_FILE
+from isoserve.service.repository.model_files import is_model_name, signature_of
 from isoserve.service.repository.store import Store, StoredFile, StoredFileError, store_url
-from isoserve.service.repository.versions import is_model_name, signature_of
 from isoserve.service.settings import ENV_PREFIX, Settings
 
 TRIES = 5

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,11 @@ import click
 import isoserve
 from isoserve.commands.options import build, options_of
 from isoserve.models.errors import InputError
-from isoserve.service.auth import Tokens
 from isoserve.service.environment import ignored_variables
-from isoserve.service.inference.engines import check_available
-from isoserve.service.inference.execution_providers import providers_of
 from isoserve.service.observability.log_writer import configure_logging
-from isoserve.service.observability.metrics import disable_multiprocess_metrics
+from isoserve.service.repository.folder import ModelFolder
 from isoserve.service.repository.loader import ModelLoader
-from isoserve.service.repository.mirror import Mirror
-from isoserve.service.repository.signature import check_trusted_key
-from isoserve.service.repository.store import store_url
-from isoserve.service.review import open_store
-from isoserve.service.server import BACKLOG, serve_until_stopped
 from isoserve.service.settings import ENV_PREFIX, Settings
-from isoserve.service.supervisor import serve_with_workers
 
 log = logging.getLogger("isoserve")
 
@@ -60,11 +52,38 @@ def serve(model: str | None, **options: Any) -> None:
             raise InputError(f"both MODEL ({model}) and --repository were given; give one")
         given["repository"] = model
     settings = _or_own_models(build(Settings, given, ENV_PREFIX))
+    loader = ModelLoader(settings)
+    _begin_to_load(settings, loader)
+    _serve(settings, loader)
+
+
+def _begin_to_load(settings: Settings, loader: ModelLoader) -> None:
+    """Start the processes that try the models: they import the engines while this one does."""
+    path = settings.repository
+    if path.is_file():
+        loader.tried(path)
+    elif path.is_dir() and settings.workers == 1:
+        with suppress(OSError):  # the repository's watcher says so, and looks again
+            for versions in ModelFolder(path).models().values():
+                if versions:
+                    loader.tried(versions[max(versions)])
+
+
+def _serve(settings: Settings, loader: ModelLoader) -> None:
+    from isoserve.service.auth import Tokens
+    from isoserve.service.inference.engines import check_available
+    from isoserve.service.inference.execution_providers import providers_of
+    from isoserve.service.observability.metrics import disable_multiprocess_metrics
+    from isoserve.service.repository.signature import check_trusted_key
+    from isoserve.service.repository.store import store_url
+    from isoserve.service.review import open_store
+    from isoserve.service.server import serve_until_stopped
+    from isoserve.service.supervisor import serve_with_workers
+
     providers_of(settings.device)
     check_available(settings.execution)
     if settings.trusted_key is not None:
         check_trusted_key(settings.trusted_key)
-    loader = ModelLoader(settings)
     url = store_url(settings.repository)
     if url is None:
         _check_repository(settings, loader)
@@ -91,6 +110,8 @@ def serve(model: str | None, **options: Any) -> None:
 
 def _mirrored(url: str, settings: Settings) -> Settings:
     """With the folder that is filled from the URL from now on as the repository."""
+    from isoserve.service.repository.mirror import Mirror
+
     mirror = Mirror(url, settings)
     if settings.shadow and mirror.store.is_file:
         raise InputError(f"--shadow needs a repository with versions; '{url}' is one file")
@@ -118,7 +139,7 @@ def _say_where(settings: Settings, listener: socket.socket) -> None:
 
 
 def _check_repository(settings: Settings, loader: ModelLoader) -> None:
-    """Try a server's one file, or begin what is to try a folder's."""
+    """Refuse what is no repository, and a server's one file that does not load."""
     path = settings.repository
     if path.is_file():
         if settings.shadow:
@@ -127,10 +148,7 @@ def _check_repository(settings: Settings, loader: ModelLoader) -> None:
             time.sleep(LOOK_SECONDS)
         if reply.reason:
             raise InputError(f"'{path}' cannot be served: {reply.detail}")
-    elif path.is_dir():
-        if settings.workers == 1:
-            loader.prepare()
-    else:
+    elif not path.is_dir():
         raise InputError(
             f"no repository at '{path}': give a folder of NAME/VERSION/model.onnx or a model.onnx"
         )
@@ -145,6 +163,8 @@ def _check_grpc(settings: Settings) -> None:
 
 
 def _listen(settings: Settings, port: int) -> socket.socket:
+    from isoserve.service.server import BACKLOG
+
     try:
         family, _, _, _, address = socket.getaddrinfo(
             settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -9,8 +9,8 @@ import click
 
 from isoserve.commands.inspect import open_model
 from isoserve.models.errors import InputError
+from isoserve.service.repository.model_files import signature_of
 from isoserve.service.repository.signature import needs_signing
-from isoserve.service.repository.versions import signature_of
 
 
 @click.command()

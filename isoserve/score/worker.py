@@ -23,8 +23,8 @@ from isoserve.models.errors import InputError
 from isoserve.score.counts import Counts
 from isoserve.score.images import Body, Reading, images_of
 from isoserve.score.units import Unit
-from isoserve.service.inference.engines import DEFAULT_EXECUTION, Execution
-from isoserve.service.inference.images import ImageLimits
+from isoserve.service.inference.execution import DEFAULT_EXECUTION, Execution
+from isoserve.service.inference.image_limits import ImageLimits
 from isoserve.service.inference.verdicts import VerdictRequest
 from isoserve.service.repository.store import file_system
 

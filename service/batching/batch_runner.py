@@ -15,7 +15,8 @@ from isoserve.service.batching.admission import Admission
 from isoserve.service.batching.errors import InferenceFailed, QueueFull
 from isoserve.service.batching.job import Job
 from isoserve.service.batching.run_watch import RunWatch
-from isoserve.service.inference.images import ImageLimits, InvalidImage, decode
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import InvalidImage, decode
 from isoserve.service.inference.judgement import judge
 from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.observability.log_writer import about, in_request

@@ -22,7 +22,8 @@ from isoserve.service.batching.errors import InferenceFailed, QueueFull, Unavail
 from isoserve.service.batching.fair_share import TURN_SECONDS, FairShare
 from isoserve.service.batching.job import Job
 from isoserve.service.batching.run_watch import RunWatch
-from isoserve.service.inference.images import ImageLimits, InvalidImage
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import InvalidImage
 from isoserve.service.observability.log_writer import about, in_request
 from isoserve.service.observability.metrics import Metrics
 from isoserve.service.repository.versions import ServingModel

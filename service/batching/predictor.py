@@ -16,7 +16,8 @@ from isoserve.service.batching.image_cost import ImageCost, cost_of
 from isoserve.service.batching.job import Job, ResponseBuilder
 from isoserve.service.batching.micro_batcher import MicroBatcher
 from isoserve.service.inference.explanation import explanation
-from isoserve.service.inference.images import ImageLimits, InvalidImage, check_header
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import InvalidImage, check_header
 from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.inference.verdicts import VerdictRequest, as_json, verdict
 from isoserve.service.observability.metrics import Metrics

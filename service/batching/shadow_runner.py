@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoserve.service.batching.job import Job
-from isoserve.service.inference.images import ImageLimits, decode
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import decode
 from isoserve.service.inference.judgement import judge
 from isoserve.service.inference.model import Model
 from isoserve.service.inference.outputs import Outputs, Pixels

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from isoserve.models.card import InputSpec, ModelCard
 
@@ -50,6 +49,8 @@ def probe_images(spec: InputSpec) -> NDArray[np.uint8]:
     Smooth colour fields of several scales, edges and grain: the mixture of frequencies of
     photographs, without being any.
     """
+    from PIL import Image  # ONNX Runtime alone needs no probes, and loading it no Pillow
+
     generator = np.random.default_rng(20)
     images = np.empty((PROBES, spec.height, spec.width, 3), dtype=np.uint8)
     for index in range(PROBES):

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,29 +20,12 @@ from isoserve.models.card import INPUT_NAME, ModelCard
 from isoserve.models.errors import InputError
 from isoserve.models.openvino_engine import ComputePrecision, Session
 from isoserve.service.inference.agreement import Disagreement, disagreement, probe_images
-from isoserve.service.inference.execution_providers import Device
-
-EngineName = Literal["onnxruntime", "openvino"]
-EngineChoice = Literal["onnxruntime", "openvino", "auto"]
-Precision = Literal["float32", "bfloat16", "int8"]
-PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
+from isoserve.service.inference.execution import EngineName, Execution, Precision
 
 TIMED_RUNS = 3
 TIMED_BATCH = 8
 PROBES_AT_ONCE = 8
 """So that the comparison takes no more memory than serving does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """What is asked for: where the network runs, by which engine and in which precision."""
-
-    device: Device = "cpu"
-    engine: EngineChoice = "onnxruntime"
-    precision: PrecisionChoice = "auto"
-
-
-DEFAULT_EXECUTION = Execution()
 
 
 @dataclass(frozen=True, slots=True)

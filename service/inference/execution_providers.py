@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import onnxruntime as ort
 
 from isoserve.models.errors import InputError
-
-Device = Literal["cpu", "cuda", "tensorrt"]
+from isoserve.service.inference.execution import Device
 
 PROVIDERS: dict[Device, tuple[str, ...]] = {
     "cpu": ("CPUExecutionProvider",),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from time import monotonic
 
@@ -12,20 +14,20 @@ import numpy as np
 import onnxruntime as ort
 
 from isoserve.models.card import INPUT_NAME, CardError, DecideBy, ModelCard, read_card
+from isoserve.models.cpu_quota import usable_cores
 from isoserve.models.errors import InputError
 from isoserve.models.openvino_engine import OpenVinoSession, Session
 from isoserve.models.text import pluralize
 from isoserve.service.inference.answer_check import answer_fault
 from isoserve.service.inference.engines import (
-    DEFAULT_EXECUTION,
     ComputeForm,
-    Execution,
     Reference,
     check_available,
     check_precision,
     choose,
 )
-from isoserve.service.inference.execution_providers import Device, check_in_use, providers_of
+from isoserve.service.inference.execution import DEFAULT_EXECUTION, Device, Execution
+from isoserve.service.inference.execution_providers import check_in_use, providers_of
 from isoserve.service.inference.judgement import first_line
 from isoserve.service.inference.outputs import Outputs, Pixels
 
@@ -165,14 +167,15 @@ def load_model(
         form, sessions = choose(execution, reference, slots, max_batch)
     except InputError as error:
         raise ModelRefused("engine", str(error)) from error
-    if not sessions:
-        others = [first if device != "cpu" else _session(data, device) for _ in range(slots - 1)]
-        sessions = [first, *others]
-    model = Model(name, version, data, sessions, (card, form))
-    for slot in range(slots):
-        started = monotonic()
-        _warm_up(model, slot, max_batch)
-        model.warm_up_seconds = monotonic() - started
+    # On the CPU a core for each slot, as later; a device's memory holds one run at a time.
+    with ThreadPoolExecutor(min(slots, usable_cores()) if device == "cpu" else 1) as threads:
+        if not sessions and device == "cpu":
+            sessions = [first, *threads.map(_session, [data] * (slots - 1), repeat(device))]
+        elif not sessions:
+            sessions = [first] * slots
+        model = Model(name, version, data, sessions, (card, form))
+        seconds = threads.map(_warm_up, repeat(model), range(slots), repeat(max_batch))
+        model.warm_up_seconds = max(seconds)
     return model
 
 
@@ -248,8 +251,13 @@ def _card(session: ort.InferenceSession) -> ModelCard:
         raise ModelRefused("card", str(error)) from error
 
 
-def _warm_up(model: Model, slot: int, max_batch: int) -> None:
-    """Run the smallest and the largest batch: it allocates what serving needs, and shows faults."""
+def _warm_up(model: Model, slot: int, max_batch: int) -> float:
+    """Run the smallest and the largest batch: it allocates what serving needs, and shows faults.
+
+    Returns:
+        The seconds that took.
+    """
+    started = monotonic()
     spec = model.card.input
     noise = np.random.default_rng(0).integers(
         0, 256, (max_batch, spec.height, spec.width, 3), dtype=np.uint8
@@ -263,3 +271,4 @@ def _warm_up(model: Model, slot: int, max_batch: int) -> None:
             ) from error
         if fault := answer_fault(outputs, model.card, len(images)):
             raise ModelRefused("warm_up", fault)
+    return monotonic() - started

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from isoserve.service.repository.versions import is_model_name, is_version
+from isoserve.service.repository.model_files import is_model_name, is_version
 
 log = logging.getLogger("isoserve.repository")
 

@@ -14,50 +14,16 @@ import os
 import resource
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from isoserve.service.inference.engines import (
-    EngineChoice,
-    EngineName,
-    Execution,
-    Precision,
-    PrecisionChoice,
-)
-from isoserve.service.inference.execution_providers import Device
+from isoserve.service.inference.execution import Execution
 from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
+from isoserve.service.repository.load_request import LoadReply, LoadRequest
 from isoserve.service.repository.signature import check_signature
 
 _DIES_WITH_ITS_PARENT = 1
 """Linux's PR_SET_PDEATHSIG."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadRequest:
-    """Which file to try, and what that may take."""
-
-    path: str
-    max_batch: int
-    device: Device
-    engine: EngineChoice
-    precision: PrecisionChoice
-    max_model_bytes: int
-    max_load_bytes: int
-    """Of memory, beside what this process has already."""
-    trusted_key: str = ""
-    """File of the public key whose signature the file needs; empty asks for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadReply:
-    """What came of it: name, digest and what computes it best, or why it is refused."""
-
-    name: str = ""
-    sha256: str = ""
-    engine: EngineName = "onnxruntime"
-    precision: Precision = "float32"
-    reason: str = ""
-    detail: str = ""
 
 
 def try_to_load(request: LoadRequest) -> LoadReply:

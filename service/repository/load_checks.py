@@ -11,8 +11,8 @@ import weakref
 from dataclasses import asdict
 from pathlib import Path
 
-from isoserve.service.repository.load_check import LoadReply, LoadRequest
-from isoserve.service.repository.versions import Fingerprint
+from isoserve.service.repository.load_request import LoadReply, LoadRequest
+from isoserve.service.repository.model_files import Fingerprint
 
 MOST_PROCESSES = 3
 """At a time: while one is busy with a model that does not end, others are tried."""
@@ -38,10 +38,6 @@ class LoadChecks:
         self._idle: list[_Process] = []
         self._busy: dict[Key, _Process] = {}
         weakref.finalize(self, _kill, self._idle, self._busy)
-
-    def prepare(self) -> None:
-        """Start a process ahead of its first file, so that it is ready by then."""
-        self._idle.append(_Process())
 
     def reply(self, key: Key, request: LoadRequest) -> LoadReply | None:
         """What came of trying this file; None while it is not known yet."""

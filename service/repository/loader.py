@@ -5,19 +5,25 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from isoserve.service.inference.engines import Execution
-from isoserve.service.inference.model import Model, ModelRefused, load_model, read_model_bytes
-from isoserve.service.repository.load_check import LoadReply, LoadRequest
+from isoserve.service.inference.execution import Execution
 from isoserve.service.repository.load_checks import Key, LoadChecks
-from isoserve.service.repository.versions import Fingerprint, fingerprint_of
+from isoserve.service.repository.load_request import LoadReply, LoadRequest
+from isoserve.service.repository.model_files import Fingerprint, fingerprint_of
 from isoserve.service.settings import Settings
+
+if TYPE_CHECKING:
+    from isoserve.service.inference.model import Model
 
 log = logging.getLogger("isoserve.repository")
 
 
 class ModelLoader:
-    """Asked by one thread at a time."""
+    """Asked by one thread at a time.
+
+    The first file is being tried in its process while this one still imports the engines.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -26,10 +32,6 @@ class ModelLoader:
         self._replies: dict[Key, LoadReply] = {}
         self._name = ""
         self._nameless: Fingerprint | None = None
-
-    def prepare(self) -> None:
-        """Start a process ahead of the first file."""
-        self._checks.prepare()
 
     def tried(self, path: Path) -> LoadReply | None:
         """What came of loading this file in another process; None while it is not known.
@@ -63,6 +65,8 @@ class ModelLoader:
         Raises:
             ModelRefused: why it may not serve.
         """
+        from isoserve.service.inference.model import ModelRefused, load_model, read_model_bytes
+
         reply = self._replies.pop((path, fingerprint_of(path)), None)
         if reply is None:
             raise ModelRefused("changed", "the file was changed while it was being loaded")

@@ -23,14 +23,9 @@ from isoserve.service.repository.freed_memory import return_freed_memory
 from isoserve.service.repository.index import ModelIndex
 from isoserve.service.repository.loader import ModelLoader
 from isoserve.service.repository.missing_shadows import MissingShadows
+from isoserve.service.repository.model_files import fingerprint_of
 from isoserve.service.repository.shadow import Shadow, ShadowCounts
-from isoserve.service.repository.versions import (
-    ModelRecord,
-    ServingModel,
-    State,
-    VersionRecord,
-    fingerprint_of,
-)
+from isoserve.service.repository.versions import ModelRecord, ServingModel, State, VersionRecord
 from isoserve.service.settings import Settings
 
 log = logging.getLogger("isoserve.repository")

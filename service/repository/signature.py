@@ -17,7 +17,7 @@ from pathlib import Path
 
 from isoserve.models.errors import InputError
 from isoserve.service.inference.model import ModelRefused
-from isoserve.service.repository.versions import signature_of
+from isoserve.service.repository.model_files import signature_of
 
 MOST_SIGNATURE_BYTES = 2**20
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from isoserve.models.errors import InputError
 from isoserve.service.repository.folder import MODEL_FILE, SIGNATURE_FILE
-from isoserve.service.repository.versions import is_model_name, is_version
+from isoserve.service.repository.model_files import is_model_name, is_version
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
 

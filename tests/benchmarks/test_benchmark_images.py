@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks.serving.images import everyday, hostile
 from isoserve.models.card import InputSpec
-from isoserve.service.inference.images import ImageLimits, InvalidImage, check_header, decode
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import InvalidImage, check_header, decode
 
 SPEC = InputSpec(height=32, width=32)
 LIMITS = ImageLimits()

@@ -9,7 +9,8 @@ import pytest
 from benchmarks.serving.images import PHOTOGRAPHS, SIZES, write_photograph
 from benchmarks.serving.photographs import markdown, summary
 from isoserve.models.card import InputSpec
-from isoserve.service.inference.images import ImageLimits, check_header, decode
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import check_header, decode
 
 SPEC = InputSpec(height=224, width=224)
 LIMITS = ImageLimits()

@@ -14,7 +14,7 @@ import isoserve
 from isoserve.cli import cli
 from isoserve.models import openvino_engine
 from isoserve.models.errors import InputError
-from isoserve.service.inference.engines import Execution
+from isoserve.service.inference.execution import Execution
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.onnx_graph import read_model, run_graph
 from isoserve.training.recipe import Recipe

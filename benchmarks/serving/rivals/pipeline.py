@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from isoserve.models.card import InputSpec
-from isoserve.service.inference.images import ImageLimits, decode
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import decode
 from isoserve.service.inference.model import load_model
 from isoserve.service.inference.outputs import Outputs
 

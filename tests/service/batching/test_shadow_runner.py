@@ -19,7 +19,7 @@ from isoserve.commands.serve import serve
 from isoserve.models.errors import InputError
 from isoserve.service.batching.job import Job
 from isoserve.service.batching.shadow_runner import WAITING_IMAGES, ShadowRunner
-from isoserve.service.inference.images import ImageLimits
+from isoserve.service.inference.image_limits import ImageLimits
 from isoserve.service.inference.model import Model
 from isoserve.service.inference.outputs import Outputs
 from isoserve.service.observability.metrics import Metrics

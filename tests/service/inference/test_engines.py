@@ -16,7 +16,8 @@ from isoserve.models.card import SCHEMA_1_OUTPUTS
 from isoserve.models.errors import InputError
 from isoserve.service.inference import engines
 from isoserve.service.inference.agreement import PROBES, disagreement, probe_images
-from isoserve.service.inference.engines import Execution, check_available
+from isoserve.service.inference.engines import check_available
+from isoserve.service.inference.execution import DEFAULT_EXECUTION, Execution
 from isoserve.service.inference.model import Model, ModelRefused, load_model
 
 needs_openvino = pytest.mark.skipif(
@@ -27,7 +28,7 @@ needs_bfloat16 = pytest.mark.skipif(
 )
 
 
-def loaded(execution: Execution = engines.DEFAULT_EXECUTION, max_batch: int = 4) -> Model:
+def loaded(execution: Execution = DEFAULT_EXECUTION, max_batch: int = 4) -> Model:
     return load_model("m", 1, tiny_model().SerializeToString(), 2, max_batch, execution)
 
 

@@ -9,13 +9,8 @@ from tiny_model import tiny_model
 from isoserve.models.errors import InputError
 from isoserve.service.inference import execution_providers as devices
 from isoserve.service.inference import model as engine
-from isoserve.service.inference.engines import Execution
-from isoserve.service.inference.execution_providers import (
-    PROVIDERS,
-    Device,
-    check_in_use,
-    providers_of,
-)
+from isoserve.service.inference.execution import Device, Execution
+from isoserve.service.inference.execution_providers import PROVIDERS, check_in_use, providers_of
 from isoserve.service.inference.model import ModelRefused, load_model
 
 

@@ -17,7 +17,8 @@ from image_bytes import encode, exif, noise
 
 from isoserve.models.card import InputSpec
 from isoserve.models.image_files.header import FORMATS
-from isoserve.service.inference.images import ImageLimits, InvalidImage, check_header, decode
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import InvalidImage, check_header, decode
 
 SPEC = InputSpec(height=32, width=32)
 SMALL = ImageLimits(max_pixels=200_000)

@@ -28,13 +28,8 @@ import isoserve.service.inference.images
 from isoserve.models.card import InputSpec
 from isoserve.models.image_files.header import FORMATS
 from isoserve.service.app import create_app
-from isoserve.service.inference.images import (
-    ImageLimits,
-    InvalidImage,
-    Reason,
-    check_header,
-    decode,
-)
+from isoserve.service.inference.image_limits import ImageLimits
+from isoserve.service.inference.images import InvalidImage, Reason, check_header, decode
 from isoserve.service.settings import Settings
 
 SPEC = InputSpec(height=32, width=32)

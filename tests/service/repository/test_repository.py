@@ -226,7 +226,7 @@ def test_a_file_that_fails_in_an_unforeseen_way_is_refused_and_the_other_models_
             raise MemoryError
         return load_model(name, *given)
 
-    monkeypatch.setattr("isoserve.service.repository.loader.load_model", load)
+    monkeypatch.setattr("isoserve.service.inference.model.load_model", load)
     repository = repository_of(tmp_path)
     assert serving(repository, "b") == 1
     assert states(repository, "a") == {1: "refused"}

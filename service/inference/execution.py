@@ -1,0 +1,27 @@
+"""What is asked for: where a network runs, by which engine and in which precision.
+
+Imports nothing, so that settings are read before the engines are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Device = Literal["cpu", "cuda", "tensorrt"]
+EngineName = Literal["onnxruntime", "openvino"]
+EngineChoice = Literal["onnxruntime", "openvino", "auto"]
+Precision = Literal["float32", "bfloat16", "int8"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """As the operator says it."""
+
+    device: Device = "cpu"
+    engine: EngineChoice = "onnxruntime"
+    precision: PrecisionChoice = "auto"
+
+
+DEFAULT_EXECUTION = Execution()
