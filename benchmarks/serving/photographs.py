@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,7 +60,7 @@ def main() -> None:
     rivals = [each for each in rivals if each.name not in given.leave_out.split(",")]
     result: dict[str, Any] = {
         **circumstances(),
-        "command": f"python -m benchmarks.serving.photographs {' '.join(sys.argv[1:])}".strip(),
+        "command": _command(given),
         "model": given.model.parent.parent.name or given.model.stem,
         **{key: getattr(given, key) for key in ("rounds", "seconds", "connections")},
     }
@@ -71,6 +70,14 @@ def main() -> None:
         measured = _measure(images, rivals, given)
     result["photographs"] = {**_taken_before(given.out), **measured}
     write_result(given.out, NAME, result, markdown(result))
+
+
+def _command(given: argparse.Namespace) -> str:
+    only = f" --only '{given.only}'" if given.only else ""
+    return (
+        f"python -m benchmarks.serving.photographs --rounds {given.rounds} "
+        f"--seconds {given.seconds}{only}"
+    )
 
 
 def _taken_before(folder: Path) -> dict[str, Any]:
