@@ -21,6 +21,7 @@ _SMALL_PIXELS = 1 << 20
 
 # Fill bytes, stuffed zeros, restart markers and TEM carry nothing and have no length.
 MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)
+_CARRYING = frozenset((*range(0x02, 0xD0), *range(0xD8, 0xFF)))
 SOI, EOI, SOS, DHT, DQT, DAC, DRI, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xCC, 0xDD, 0xFE
 _APP1 = 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -149,21 +150,25 @@ def codes_a_value_twice(body: bytes) -> bool:
 
 def segments(body: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment's payload, up to and with the first scan's header."""
-    position, junk = 2, MAX_JUNK
+    position, junk, size = 2, MAX_JUNK, len(body)
     for _ in range(MAX_SEGMENTS):
-        found = MARKER.search(body, position, position + junk)
-        if found is None:
-            if position + junk < len(body):
-                raise ImageFileError(f"the JPEG has over {MAX_JUNK} bytes between its segments")
-            raise TruncatedImageError(_ends_early(body))
-        marker, start = found[1][0], found.end()
+        start = position + 2
+        # As a rule the next marker is right here, and a search would cost as much as all the rest.
+        if start > size or body[position] != 0xFF or (marker := body[start - 1]) not in _CARRYING:
+            found = MARKER.search(body, position, position + junk)
+            if found is None:
+                if position + junk < size:
+                    raise ImageFileError(f"the JPEG has over {MAX_JUNK} bytes between its segments")
+                raise TruncatedImageError(_ends_early(body))
+            start = found.end()
+            marker = body[start - 1]
+            junk -= start - 2 - position
         if marker in (SOI, EOI):
             raise ImageFileError("the JPEG has a start or end marker before its first scan")
-        junk -= start - 2 - position
         position = start + int.from_bytes(body[start : start + 2])
         if position < start + 2:
             raise ImageFileError("the JPEG has a segment of impossible length")
-        if position > len(body):
+        if position > size:
             raise TruncatedImageError(_ends_early(body))
         yield marker, start + 2, position
         if marker == SOS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from isoserve.models.card import InputSpec
-from isoserve.models.image_files.cost import decode_cost, decode_memory
+from isoserve.models.image_files.cost import BYTES_A_PIXEL, decode_cost, decode_memory
 from isoserve.models.image_files.header import Header
 
 LARGE_SECONDS = 0.002
@@ -34,7 +34,16 @@ FREE = ImageCost(0.0, 0)
 """Of pixels, which need no decoding."""
 
 
+SMALL_PIXELS, SMALL_BYTES = 128 * 128, 4096
+SMALL = ImageCost(LARGE_SECONDS / 4, BYTES_A_PIXEL * SMALL_PIXELS)
+"""Of an image of no more pixels and bytes: what it would cost exactly decides nothing, and to find
+that out takes as long as to parse its header."""
+
+
 def cost_of(header: Header, spec: InputSpec) -> ImageCost:
     """What it takes to bring an image file with this header to this input."""
+    small = header.width * header.height <= SMALL_PIXELS and header.num_bytes <= SMALL_BYTES
+    if small and not header.coding:
+        return SMALL
     memory = decode_memory(header, spec) * (WEBP_CANVASES if header.format == "WEBP" else 1)
     return ImageCost(decode_cost(header, spec), memory)
