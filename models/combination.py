@@ -35,10 +35,17 @@ def weighted_terms(
 
     The view of the largest term lowers the combined score most.
     """
-    below = [
-        (centre - values.astype(np.float64)) / spread
-        for values, centre, spread in zip(scores, centres, spreads, strict=True)
-    ]
-    weights = np.log([WEIGHTS[view] for view in VIEWS])
-    terms: NDArray[np.float64] = SHARPNESS * np.stack(below) + weights[:, np.newaxis]
+    factors, offsets = linear_terms(centres, spreads)
+    terms: NDArray[np.float64] = (
+        factors[:, np.newaxis] * scores.astype(np.float64) + offsets[:, np.newaxis]
+    )
     return terms
+
+
+def linear_terms(
+    centres: Sequence[float] | NDArray[np.floating], spreads: Sequence[float] | NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same logarithms as factors [V] and offsets [V] of the scores, as the graph has them."""
+    factors = -SHARPNESS / np.asarray(spreads, dtype=np.float64)
+    weights = np.log([WEIGHTS[view] for view in VIEWS])
+    return factors, weights - factors * np.asarray(centres, dtype=np.float64)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from isoserve.models.boundaries import boundary_score, class_gaps
+from isoserve.models.boundaries import boundary_score, boundary_table
 from isoserve.models.card import SCHEMA_1_OUTPUTS, SCHEMA_2_OUTPUTS, ScoreKind
 from isoserve.models.classifier import Classifier
 from isoserve.models.combination import VIEWS
@@ -38,9 +39,9 @@ class Calibrated(nn.Module):
         super().__init__()
         # No placeholder equals another or a likely weight: the exporter makes equal ones into one.
         self.register_buffer("temperature", torch.full((1,), 0.8125))
-        self.register_buffer("calibration_scores", torch.zeros(1, 2))
+        self.register_buffer("calibration_scores", _scores(1, 0.0))
         self.register_buffer("calibration_denominator", torch.full((1,), 3.0))
-        self.register_buffer("class_calibration_scores", torch.zeros(num_classes, 2))
+        self.register_buffer("class_calibration_scores", _scores(num_classes, 0.0))
         self.register_buffer("class_calibration_denominators", torch.full((num_classes,), 3.0))
 
     def probabilities(self, logits: Logits) -> Tensor:
@@ -55,18 +56,28 @@ class Calibrated(nn.Module):
         """[N], of scores [N] among the calibration images of the predicted classes [N]."""
         return p_value(
             score,
-            self.class_calibration_scores.index_select(0, predicted),
+            F.embedding(predicted, self.class_calibration_scores),  # one Gather in the graph
             self.class_calibration_denominators.index_select(0, predicted),
         )
 
 
 def p_value(score: Tensor, calibration_scores: Tensor, denominator: Tensor) -> Tensor:
-    """(1 + #{calibration scores <= score}) / (n + 1), [N]; calibration scores [N or 1, n].
+    """(1 + #{calibration scores <= score}) / (n + 1), [N].
 
     Conformal (Bates et al., Annals of Statistics 2023): uniform on in-distribution images.
+
+    Args:
+        score: [N].
+        calibration_scores: [N or 1, 1 + n]; the first, minus infinity, stands for the image itself.
+        denominator: n + 1, [N or 1].
     """
     at_most = (calibration_scores <= score.unsqueeze(1)).float().sum(dim=1)
-    return (1 + at_most) / denominator
+    return at_most / denominator
+
+
+def _scores(rows: int, value: float) -> Tensor:
+    """A placeholder [rows, 2] of calibration scores."""
+    return torch.tensor([-torch.inf, value]).repeat(rows, 1)
 
 
 class Verdict(Calibrated):
@@ -80,11 +91,11 @@ class Verdict(Calibrated):
         TypeError: a head whose class boundaries are not known.
     """
 
-    gaps: Tensor
+    boundaries: Tensor
     whitening: Tensor
     class_means: Tensor
-    view_centres: Tensor
-    view_spreads: Tensor
+    view_factors: Tensor
+    view_offsets: Tensor
     entropic_calibration_scores: Tensor
 
     output_names: tuple[str, ...] = SCHEMA_2_OUTPUTS
@@ -93,25 +104,25 @@ class Verdict(Calibrated):
         super().__init__(head.num_classes)
         self.classifier = Classifier(nn.Identity(), head)
         self.score: ScoreKind = score
-        self.register_buffer("gaps", class_gaps(head))
+        self.register_buffer("boundaries", boundary_table(head))
         self.register_buffer("whitening", torch.eye(head.num_features))
         self.register_buffer("class_means", torch.full((head.num_classes, head.num_features), 0.75))
-        self.register_buffer("entropic_calibration_scores", torch.full((1, 2), 0.5))
+        self.register_buffer("entropic_calibration_scores", _scores(1, 0.5))
         if score == "combined":
-            self.register_buffer("view_centres", torch.full((len(VIEWS),), 0.25))
-            self.register_buffer("view_spreads", torch.full((len(VIEWS),), 2.0))
+            self.register_buffer("view_factors", torch.full((len(VIEWS),), 0.25))
+            self.register_buffer("view_offsets", torch.full((len(VIEWS),), 2.0))
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
         head = self.classifier.head
         logits: Logits = head(features)
         predicted = logits.cold_logits.argmax(dim=1)  # [N]
         entropic = entropic_score(logits.score_logits)  # [N]
-        boundary = boundary_score(head, self.gaps, logits, predicted)
+        boundary = boundary_score(head, self.boundaries, logits.cold_logits, predicted)
         density = density_score(features.float(), self.whitening, self.class_means)
         deciding = entropic
         if self.score == "combined":
             views = torch.stack((entropic, boundary, density), dim=1)  # [N, V]
-            deciding = combined_score(views, self.view_centres, self.view_spreads)
+            deciding = combined_score(views, self.view_factors, self.view_offsets)
         entropic_p = p_value(
             entropic, self.entropic_calibration_scores, self.calibration_denominator
         )

@@ -5,14 +5,8 @@ For all of them higher = more in-distribution.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
-
-from isoserve.models.combination import SHARPNESS, VIEWS, WEIGHTS
-
-_LOG_WEIGHTS = [math.log(WEIGHTS[view]) for view in VIEWS]
 
 
 def density_score(features: Tensor, whitening: Tensor, class_means: Tensor) -> Tensor:
@@ -29,27 +23,23 @@ def density_score(features: Tensor, whitening: Tensor, class_means: Tensor) -> T
     Returns:
         [N], <= 0.
     """
-    lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp_min(1e-12)
-    whitened = (features / lengths) @ whitening  # [N, D]
-    distances: Tensor = torch.linalg.vector_norm(
-        whitened.unsqueeze(1) - class_means, dim=-1
-    )  # [N, C]
+    rows = features.unsqueeze(1)  # [N, 1, D], as the heads on distances make it too: one node
+    lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-12)
+    whitened = (rows / lengths) @ whitening  # [N, 1, D]
+    distances: Tensor = torch.linalg.vector_norm(whitened - class_means, dim=-1)  # [N, C]
     nearest: Tensor = distances.amin(dim=1)
     return -nearest
 
 
-def combined_score(scores: Tensor, centres: Tensor, spreads: Tensor) -> Tensor:
+def combined_score(scores: Tensor, factors: Tensor, offsets: Tensor) -> Tensor:
     """One score of all views: see :mod:`isoserve.models.combination`.
 
     Args:
         scores: [N, V], in the order of :data:`isoserve.models.combination.VIEWS`.
-        centres: [V], what each view gives for an ordinary in-distribution image.
-        spreads: [V], > 0.
+        factors: [V], of :func:`isoserve.models.combination.linear_terms`; offsets likewise.
 
     Returns:
         [N].
     """
-    # The spreads by themselves, or the exporter would fold them into another constant.
-    against = (centres - scores) / spreads * SHARPNESS + scores.new_tensor(_LOG_WEIGHTS)
-    combined: Tensor = -torch.logsumexp(against, dim=1)
+    combined: Tensor = -torch.logsumexp(scores * factors + offsets, dim=1)
     return combined

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from benchmarks.held_out_classes.outliers import synthetic_outliers
 from benchmarks.held_out_classes.report import page
-from isoserve.models.boundaries import boundary_score, class_gaps
+from isoserve.models.boundaries import boundary_score, boundary_table
 from isoserve.models.card import InputSpec
-from isoserve.models.combination import VIEWS
+from isoserve.models.combination import VIEWS, linear_terms
 from isoserve.models.scores import entropic_score
 from isoserve.models.views import combined_score, density_score
 from isoserve.training.batches import ResidentImages, normalise
@@ -165,15 +165,13 @@ def scored(trained: Trained, unknown: NDArray[np.uint8], seed: int) -> dict[str,
     order = np.random.default_rng(seed).permutation(len(trained.held_out))
     half = len(order) // 2
     scaling, judged = (trained.held_out.take(order[:half]), trained.held_out.take(order[half:]))
-    centres, spreads = (
-        torch.from_numpy(value).float()
-        for value in fit_scales(views_of(trained, scaling.pixels, density)[0].numpy())
-    )
+    scales = fit_scales(views_of(trained, scaling.pixels, density)[0].numpy())
+    factors, offsets = (torch.from_numpy(value).float() for value in linear_terms(*scales))
 
     def scores(pixels: NDArray[np.uint8]) -> tuple[dict[str, NDArray[np.float32]], torch.Tensor]:
         views, predicted = views_of(trained, pixels, density)
         named = {view: views[:, index].numpy() for index, view in enumerate(VIEWS)}
-        return named | {"combined": combined_score(views, centres, spreads).numpy()}, predicted
+        return named | {"combined": combined_score(views, factors, offsets).numpy()}, predicted
 
     inside, predicted = scores(judged.pixels)
     near, _ = scores(unknown)
@@ -214,10 +212,10 @@ def views_of(
     head = trained.checkpoint.classifier().head.to(features.device)
     logits = head(features)
     predicted = logits.cold_logits.argmax(dim=1)
-    gaps = class_gaps(head).to(features.device)
+    table = boundary_table(head).to(features.device)
     views = (
         entropic_score(logits.score_logits),
-        boundary_score(head, gaps, logits, predicted),
+        boundary_score(head, table, logits.cold_logits, predicted),
         density_score(features, *density),
     )
     return torch.stack(views, dim=1).cpu(), predicted.cpu()

@@ -29,7 +29,7 @@ from isoserve.models.card import INPUT_NAME, SCHEMA_2_OUTPUTS, ScoreKind
 from isoserve.models.classifier import build_classifier
 from isoserve.models.served_model import FEATURES, PlainModel, ServedModel
 from isoserve.training.onnx_graph import without_output
-from isoserve.training.onnx_model.calibrate import set_initializer
+from isoserve.training.onnx_model.calibrate import set_calibration_rows
 from isoserve.training.onnx_model.export import to_onnx
 
 BATCH_SIZES = (1, 32)
@@ -96,11 +96,10 @@ def _ood_model(options: argparse.Namespace, example: Tensor) -> bytes:
     model = without_output(to_onnx(served, example, served.output_names), FEATURES)
     n, classes = options.calibration, options.classes
     scores = np.sort(np.random.default_rng(0).uniform(-np.log(classes), 0, n))
-    set_initializer(model, "calibration_scores", scores[np.newaxis])
-    set_initializer(model, "entropic_calibration_scores", scores[np.newaxis])
-    set_initializer(
-        model, "class_calibration_scores", np.tile(scores[: n // classes], (classes, 1))
-    )
+    set_calibration_rows(model, "calibration_scores", scores[np.newaxis])
+    set_calibration_rows(model, "entropic_calibration_scores", scores[np.newaxis])
+    by_class = np.tile(scores[: n // classes], (classes, 1))
+    set_calibration_rows(model, "class_calibration_scores", by_class)
     return model.SerializeToString()
 
 

@@ -86,12 +86,12 @@ def _verdict(server: RunningServer, name: str, image: np.ndarray, query: str = "
 
 
 def _reason(repository: Path, name: str, views: dict[str, float]) -> str:
-    """The view with the largest term, from the scales in the graph."""
-    graph = read_model(repository / name / "1" / "model.onnx")[0].graph
-    constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
-    deviations = (np.array([*views.values()]) - constants["view_centres"]) / constants[
-        "view_spreads"
-    ]
+    """The view with the largest term, from the scales in the card."""
+    combination = read_model(repository / name / "1" / "model.onnx")[1].combination
+    assert combination is not None
+    scales = [combination.entropic, combination.boundary, combination.density]
+    centres = np.array([scale.centre for scale in scales])
+    deviations = (np.array([*views.values()]) - centres) / [scale.spread for scale in scales]
     return [*views][int(np.argmax(np.array([1.0, 1.0, 1.5]) * np.exp(-1.5 * deviations)))]
 
 
@@ -221,9 +221,9 @@ def test_other_tables_than_the_cards_are_refused_with_the_reason(
         _write(model, tmp_path / name / "1" / "model.onnx")
     set_card(model, card)
     for constant in model.graph.initializer:
-        if constant.name == "view_spreads":
-            zeros = numpy_helper.from_array(np.zeros(3, dtype=np.float32), constant.name)
-            constant.CopyFrom(zeros)
+        if constant.name == "view_factors":
+            infinite = np.full(3, np.inf, dtype=np.float32)
+            constant.CopyFrom(numpy_helper.from_array(infinite, constant.name))
     _write(model, tmp_path / "zero" / "1" / "model.onnx")
     changes["zero"] = ({}, "'ood_score'")
     _write(

@@ -74,7 +74,7 @@ def calibrate(
     counts = _set_scores(calibrated, scores, predicted, len(images.classes))
     if viewed:
         ranked = np.sort(outputs["entropic_score"])[np.newaxis]
-        set_initializer(calibrated, "entropic_calibration_scores", ranked)
+        set_calibration_rows(calibrated, "entropic_calibration_scores", ranked)
     ordered = np.sort(scores)
     log_probabilities = log_softmax(cold_logits / temperature, axis=1)
     p_values = _p_values(scores, ordered)
@@ -148,6 +148,17 @@ def set_initializer(model: onnx.ModelProto, name: str, value: NDArray[np.floatin
     raise InputError(f"the model's graph has no {name!r}: it was not exported by this program")
 
 
+def set_calibration_rows(model: onnx.ModelProto, name: str, scores: NDArray[np.floating]) -> None:
+    """Put sorted calibration scores [rows, n] in, behind what stands for the image itself.
+
+    Older graphs count the image by an addition, and have no such entry.
+    """
+    former = next((each for each in model.graph.initializer if each.name == name), None)
+    counted = former is not None and bool(np.isneginf(numpy_helper.to_array(former)).any())
+    itself = np.full((len(scores), 1 if counted else 0), -np.inf)
+    set_initializer(model, name, np.concatenate((itself, scores), axis=1))
+
+
 def _set_scores(
     model: onnx.ModelProto,
     scores: NDArray[np.float32],
@@ -155,7 +166,7 @@ def _set_scores(
     classes: int,
 ) -> NDArray[np.int64]:
     """Put both kinds of calibration scores in; returns how many images were predicted a class."""
-    set_initializer(model, "calibration_scores", np.sort(scores)[np.newaxis])
+    set_calibration_rows(model, "calibration_scores", np.sort(scores)[np.newaxis])
     set_initializer(model, "calibration_denominator", np.array([len(scores) + 1.0]))
     counts = np.bincount(predicted, minlength=classes)
     # A class nothing was predicted as has no distribution of its own: it takes the marginal one.
@@ -164,7 +175,7 @@ def _set_scores(
     padded = np.full((classes, longest), np.inf, dtype=np.float32)
     for row, member in zip(padded, members, strict=True):
         row[: len(member)] = np.sort(member)
-    set_initializer(model, "class_calibration_scores", padded)
+    set_calibration_rows(model, "class_calibration_scores", padded)
     denominators = np.array([len(member) + 1.0 for member in members])
     set_initializer(model, "class_calibration_denominators", denominators)
     return counts

@@ -245,7 +245,25 @@ def to_onnx(
     model.ir_version = IR_VERSION
     del model.graph.value_info[:]  # shapes of the placeholders
     forget_sources(model)
+    _cancel_double_negation(model)
     return model
+
+
+def _cancel_double_negation(model: onnx.ModelProto) -> None:
+    """Give the distances out as they are, not as minus their score logits: a node less."""
+    nodes = model.graph.node
+    negated = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Neg"}
+    outputs = {output.name for output in model.graph.output}
+    for node in [node for node in nodes if node.op_type == "Neg" and node.input[0] in negated]:
+        kept, source = node.output[0], negated[node.input[0]]
+        if kept not in outputs or not any(source in each.output for each in nodes):
+            continue
+        nodes.remove(node)
+        for each in nodes:
+            for names in (each.input, each.output):
+                for place, name in enumerate(names):
+                    if name == source:
+                        names[place] = kept
 
 
 def forget_sources(model: onnx.ModelProto) -> None:

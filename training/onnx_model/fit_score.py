@@ -26,7 +26,7 @@ from isoserve.models.card import (
     Statistics,
     ViewScale,
 )
-from isoserve.models.combination import VIEWS
+from isoserve.models.combination import VIEWS, linear_terms
 from isoserve.models.errors import InputError
 from isoserve.models.served_model import FEATURES
 from isoserve.training.data import LabelledImages
@@ -102,7 +102,7 @@ def fit_score(
         InputError: too few held-out images, a class without a training image, numbers that are
             not finite, or a combined score of a fresh graph without training images.
     """
-    combined = has_initializer(model, "view_centres")
+    combined = has_initializer(model, "view_factors") or has_initializer(model, "view_centres")
     if combined and training is None and card is None:
         raise InputError(
             "the combined score needs the training images for the statistics of their features; "
@@ -147,6 +147,19 @@ def fit_scales(
     return centres, spreads
 
 
+def set_view_scales(
+    model: onnx.ModelProto, centres: NDArray[np.float64], spreads: NDArray[np.float64]
+) -> None:
+    """Put the views' centres [V] and spreads [V] into the graph."""
+    if has_initializer(model, "view_centres"):  # as graphs used to have them
+        set_initializer(model, "view_centres", centres)
+        set_initializer(model, "view_spreads", spreads)
+        return
+    factors, offsets = linear_terms(centres, spreads)
+    set_initializer(model, "view_factors", factors)
+    set_initializer(model, "view_offsets", offsets)
+
+
 def _set_statistics(model: onnx.ModelProto, images: LabelledImages) -> Statistics:
     count = max(STATISTICS_IMAGES, 50 * len(images.classes))
     images = images.take(evenly_spread(len(images), count))
@@ -176,8 +189,7 @@ def _set_scales(model: onnx.ModelProto, images: LabelledImages, held_out: bool) 
     names = tuple(f"{view}_score" for view in VIEWS)
     outputs = run_graph(model, images.pixels, names=names)
     centres, spreads = fit_scales(np.stack([outputs[name] for name in names], axis=1))
-    set_initializer(model, "view_centres", centres)
-    set_initializer(model, "view_spreads", spreads)
+    set_view_scales(model, centres, spreads)
     entropic, boundary, density = (
         ViewScale(centre=float(centre), spread=float(spread))
         for centre, spread in zip(centres, spreads, strict=True)

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp, softmax
 
-from isoserve.models.combination import SHARPNESS, VIEWS, WEIGHTS
 from isoserve.models.heads import (
     HEADS,
     IsoMax2Head,
@@ -86,12 +85,10 @@ def numpy_boundary(head: torch.nn.Module, features: Floats, predicted: NDArray[n
 
 
 def numpy_combined(
-    scores: NDArray[np.floating], centres: NDArray[np.floating], spreads: NDArray[np.floating]
+    scores: NDArray[np.floating], factors: NDArray[np.floating], offsets: NDArray[np.floating]
 ) -> Floats:
     """The combined score [N] of the views' scores [N, V]."""
-    deviations = (scores - centres) / spreads
-    weights = np.array([WEIGHTS[view] for view in VIEWS])
-    found: Floats = -logsumexp(-SHARPNESS * deviations, axis=1, b=weights)
+    found: Floats = -logsumexp(scores * factors.astype(np.float64) + offsets, axis=1)
     return found
 
 
@@ -109,16 +106,12 @@ def _distance(
     if not isinstance(head, IsoMax2Head):
         across = p[j] - p[i]
         return float(((p[i] + p[j]) / 2 - f) @ across / np.linalg.norm(across))
-    s, tilt = state["scales"], state["tilts"][j] - state["tilts"][i]
-    from_i, from_j = f - p[i], f - p[j]
-    d_i, d_j = np.linalg.norm(from_i), np.linalg.norm(from_j)
-    margin = (s[j] * d_j + tilt) ** 2 - (s[i] * d_i) ** 2
-    slope = 2 * (s[j] * (s[j] * d_j + tilt) * from_j / d_j - s[i] ** 2 * from_i)
-    steepness = np.linalg.norm(slope)
-    along = from_j @ slope / (d_j * steepness)
-    bend = s[j] ** 2 - s[i] ** 2 + tilt * s[j] / d_j * (1 - along**2)
-    root = np.sqrt(max(steepness**2 - 4 * bend * margin, 0.0))
-    return float(2 * margin / (steepness + root))
+    # As if the tilts were equal, but for where it is zero: see isoserve.models.boundaries.
+    s, tilts = state["scales"], state["tilts"]
+    d_i, d_j = np.linalg.norm(f - p[i]), np.linalg.norm(f - p[j])
+    margin = (s[j] * d_j + tilts[j] - tilts[i]) ** 2 - (s[i] * d_i) ** 2
+    a, bend = s[i] * s[j] * np.linalg.norm(p[i] - p[j]), s[j] ** 2 - s[i] ** 2
+    return float(margin / (a + np.sqrt(max(a**2 + bend * margin, 0.0))))
 
 
 def _density(features: Floats, fitted: Fitted) -> Floats:
@@ -141,9 +134,9 @@ def _scores_and_p_values(
         **views,
     }
     deciding = entropic
-    if "view_centres" in fitted:
+    if "view_factors" in fitted:
         scores = np.stack([entropic, views["boundary_score"], views["density_score"]], axis=1)
-        deciding = numpy_combined(scores, fitted["view_centres"], fitted["view_spreads"])
+        deciding = numpy_combined(scores, fitted["view_factors"], fitted["view_offsets"])
     if views:
         found["ood_score"] = deciding
         found["entropic_p_value"] = _p_value(
@@ -163,8 +156,9 @@ def _scores_and_p_values(
 def _p_value(
     scores: Floats, rows: NDArray[np.float32], denominators: NDArray[np.float32]
 ) -> Floats:
+    """The first score of a row is minus infinity and stands for the image itself."""
     at_most = (rows <= scores[:, np.newaxis]).sum(axis=1)
-    found: Floats = (1 + at_most) / denominators
+    found: Floats = at_most / denominators
     return found
 
 

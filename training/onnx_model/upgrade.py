@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import compose, numpy_helper, version_converter
 
 from isoserve.models.card import ModelCard, ScoreKind
+from isoserve.models.combination import VIEWS
 from isoserve.models.errors import InputError
 from isoserve.models.heads import (
     HEADS,
@@ -27,7 +28,7 @@ from isoserve.training.hold_out import evenly_spread
 from isoserve.training.onnx_graph import has_initializer, opset_of, run_graph, up_to
 from isoserve.training.onnx_model.calibrate import set_initializer
 from isoserve.training.onnx_model.export import OPSET, ExportImages, to_onnx
-from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
+from isoserve.training.onnx_model.fit_score import Guarantee, fit_score, set_view_scales
 from isoserve.training.onnx_model.parity import BARS, check_features
 
 HEAD_SCOPE = "'classifier.head'"
@@ -36,8 +37,8 @@ HEAD_SCOPE = "'classifier.head'"
 TAIL = "tail/"
 """Before the inner names of what is put behind the features."""
 
-KEPT = ("whitening", "class_means", "view_centres", "view_spreads")
-"""What was fitted before and is carried over where both graphs have it."""
+KEPT = ("whitening", "class_means")
+"""The statistics, carried over where both graphs have them."""
 
 
 def upgrade(
@@ -75,6 +76,13 @@ def with_score(model: onnx.ModelProto, card: ModelCard, score: ScoreKind) -> onn
     for name in KEPT:
         if has_initializer(model, name) and has_initializer(joined, name):
             set_initializer(joined, name, _array(model, name))
+    if score == "combined" and card.combination is not None:
+        scales = [getattr(card.combination, view) for view in VIEWS]
+        set_view_scales(
+            joined,
+            np.array([scale.centre for scale in scales]),
+            np.array([scale.spread for scale in scales]),
+        )
     return joined
 
 
