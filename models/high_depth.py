@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from isoserve.models.errors import ImageFormatError
+from isoserve.models.image_rows import STRIP_PIXELS, ImageRows, rows_of_image
 
 TWELVE_BITS = 12
 DARK = 1 << TWELVE_BITS - 8
@@ -30,55 +31,79 @@ _OTHER_BYTES = {";16B": ";16L", ";16L": ";16B", ";16N": f";16{_NATIVE}"}
 """What makes Pillow show the low bytes in place of the high ones."""
 
 
-def load_colour(body: bytes, image: ImageFile.ImageFile) -> Image.Image:
+def rows_of_file(body: bytes, image: ImageFile.ImageFile) -> ImageRows:
     """Load an image that was just opened from ``body``, twelve bits of colour by their range.
 
     Pillow reads the high bytes of 16-bit colour only; where these are dark, the low ones are read
-    too. Its pixels, and those of any other image, are as Pillow has them otherwise.
+    too.
+
+    Raises:
+        ImageFormatError: samples that are no whole numbers.
+        Exception: what Pillow raises on broken image data.
     """
     deep = bool(image.tile) and all(_with_other_bytes(tile.args) for tile in image.tile)
     image.load()
     if not deep or image.mode not in ("RGB", "RGBA"):
-        return image
-    high = np.asarray(image)
-    if high[..., :3].max(initial=0) >= DARK:
-        return image
+        return rows_of_any(image)
+    colour: Any = image.getextrema()[:3]
+    if max(brightest for _, brightest in colour) >= DARK:
+        return rows_of_image(image)
     with Image.open(io.BytesIO(body), formats=(str(image.format),)) as again:
         of_gray = "LA;16B" in str(again.tile[0].args)
         again.tile = [tile._replace(args=_with_other_bytes(tile.args)) for tile in again.tile]
         again.load()
-        low = np.asarray(again)
-    values = high.copy()
-    # Gray with transparency is read as if it were four bands: high, low, and the same of alpha.
-    low_colour = low[..., 1:2] if of_gray else low[..., :3]
-    values[..., :3] = high[..., :3] << 4 | low_colour >> 4
-    return Image.fromarray(values)
+
+    def read(top: int, bottom: int) -> Image.Image:
+        box = (0, top, image.width, bottom)
+        values, low = np.array(image.crop(box)), np.asarray(again.crop(box))
+        # Gray with transparency is read as if it were four bands: high, low, and both of alpha.
+        low_colour = low[..., 1:2] if of_gray else low[..., :3]
+        values[..., :3] = values[..., :3] << 4 | low_colour >> 4
+        return Image.fromarray(values)
+
+    return ImageRows(image.size, read)
 
 
-def gray_of_16_bits(image: Image.Image) -> Image.Image:
-    """Bring gray of more than eight bits to RGB, or to RGBA where a value is transparent.
+def rows_of_any(image: Image.Image) -> ImageRows:
+    """Of a loaded image of any mode.
 
     Raises:
         ImageFormatError: samples that are no whole numbers.
     """
-    values: NDArray[Any] = np.asarray(image)
     if image.mode == "F":
         raise ImageFormatError(
             "an image of floating-point samples is not supported: bring it to 8 or 16 bits"
         )
+    return _rows_of_16_bits(image) if image.mode.startswith("I") else rows_of_image(image)
+
+
+def _rows_of_16_bits(image: Image.Image) -> ImageRows:
+    """RGB of gray of more than eight bits, or RGBA where a value is transparent."""
+    step = max(STRIP_PIXELS // image.width, 1)
+    tops = range(0, image.height, step)
+    brightest = max(int(_gray(image, top, top + step).max(initial=0)) for top in tops)
+    bits = _bits_of(image, brightest)
+    white_is_zero = _tag(image, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO
+    transparent = image.info.get("transparency")
+
+    def read(top: int, bottom: int) -> Image.Image:
+        values = _gray(image, top, bottom)
+        shown = np.minimum(values >> bits - 8, 255).astype(np.uint8)
+        gray = Image.fromarray(255 - shown if white_is_zero else shown)
+        if transparent is None:
+            return gray.convert("RGB")
+        alpha = Image.fromarray(np.where(values == transparent, np.uint8(0), np.uint8(255)))
+        return Image.merge("RGBA", (gray, gray, gray, alpha))
+
+    return ImageRows(image.size, read)
+
+
+def _gray(image: Image.Image, top: int, bottom: int) -> NDArray[np.uint16]:
+    strip = image.crop((0, top, image.width, min(bottom, image.height)))
+    values: NDArray[Any] = np.asarray(strip)
     if values.dtype.itemsize != 2:
         values = np.clip(values, 0, 65535)
-    values = values.astype(np.uint16)
-    bits = _bits_of(image, int(values.max(initial=0)))
-    shown = np.minimum(values >> bits - 8, 255).astype(np.uint8)
-    if _tag(image, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO:
-        shown = 255 - shown
-    gray = Image.fromarray(shown)
-    transparent = image.info.get("transparency")
-    if transparent is None:
-        return gray.convert("RGB")
-    alpha = Image.fromarray(np.where(values == transparent, np.uint8(0), np.uint8(255)))
-    return Image.merge("RGBA", (gray, gray, gray, alpha))
+    return values.astype(np.uint16)
 
 
 def _bits_of(image: Image.Image, brightest: int) -> int:

@@ -39,7 +39,7 @@ class DecodedJpeg(NamedTuple):
     """A JPEG's pixels, its sides divided by ``scale``, not turned yet."""
 
     image: Image.Image | NDArray[np.uint8]
-    """RGB, gray or CMYK; an array where it is RGB and came without a complaint."""
+    """RGB, gray or CMYK; an array, of RGB or inverted CMYK, where it came without a complaint."""
     size: tuple[int, int]
     """(width, height) of the whole image."""
     orientation: int
@@ -58,12 +58,7 @@ def decode_jpeg(body: bytes, spec: InputSpec) -> DecodedJpeg:
     scale = reduction_of(file.frame, spec, len(file.body), turned=file.orientation >= 5)
     image: Image.Image | NDArray[np.uint8]
     pixels, complaint = _by_turbo(file, file.body, scale)
-    if pixels is None:
-        image = _in_spite_of(complaint, file, scale)
-    elif file.frame.components == 4:
-        image = Image.frombytes("CMYK", pixels.shape[1::-1], (255 - pixels).tobytes())
-    else:
-        image = pixels
+    image = _in_spite_of(complaint, file, scale) if pixels is None else pixels
     size = (file.frame.width, file.frame.height)
     return DecodedJpeg(image, size, file.orientation, scale)
 

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageFile
 
 from isoserve.models.card import InputSpec
+from isoserve.models.decoder_frame import FORMATS as FORMATS_OF_FRAMES
+from isoserve.models.decoder_frame import rows_of_frame, rows_of_heif
 from isoserve.models.errors import ImageFileError, TruncatedImageError
-from isoserve.models.high_depth import gray_of_16_bits, load_colour
+from isoserve.models.high_depth import rows_of_any, rows_of_file
 from isoserve.models.image_files import gif, heif, jpeg, libtiff_messages, webp
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 from isoserve.models.image_files.header import read_header
 from isoserve.models.image_files.png import read_png
+from isoserve.models.image_rows import ImageRows, resize_rows, rows_of_array
 from isoserve.models.jpeg_decoding import decode_jpeg
 
 BACKGROUND = (255, 255, 255)
@@ -38,10 +41,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what brings the image upright."""
-
-_TURNED_FORMATS = ("TIFF", "AVIF", "HEIF")
-"""Pillow turns these itself, all but an AVIF by the time that they are opened; of a HEIF it also
-cuts off what was only there to fill the last block."""
 
 _JPEG_FORMATS = ("JPEG", "MPO")
 """Pillow has a name of its own for a telephone's JPEG with another behind it."""
@@ -111,7 +110,7 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
         file.seek(0)
         return _jpeg_pixels(file.read(), spec)
     image.load()
-    return _fit(image, image.size, _orientation(image), spec)
+    return _fit(rows_of_any(image), image.size, _orientation(image), spec)
 
 
 def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
@@ -120,6 +119,9 @@ def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
     header = read_header(body)
     size = (header.width, header.height)
     orientation = UPRIGHT
+    if header.format == "HEIF":
+        rows = rows_of_heif(body, size[0] * size[1])
+        return _fit(rows, rows.size, orientation, spec)
     if header.format == "PNG":
         orientation, body = read_png(body)
     elif header.format == "WEBP":
@@ -127,23 +129,31 @@ def _decode(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
     elif header.format == "GIF":
         body = gif.read_first_frame(body)
     with Image.open(io.BytesIO(body), formats=(header.format,)) as image:
-        if header.format in _TURNED_FORMATS:
-            orientation = _orientation(image) if header.format == "AVIF" else UPRIGHT
+        if header.format in ("TIFF", "AVIF"):
+            # Of a TIFF Pillow turns the image itself when it is loaded, and says so before.
             if image.width * image.height > size[0] * size[1]:
                 raise ImageFileError(f"the {header.format}'s headers disagree on its size")
             size = image.size
         elif image.size != size:
             raise ImageFileError(f"the {header.format}'s headers disagree on its size")
-        return _fit(load_colour(body, image), size, orientation, spec)
+        if header.format == "AVIF":
+            orientation = _orientation(image)
+        if header.format in FORMATS_OF_FRAMES:
+            rows = rows_of_frame(image)
+        else:
+            rows = rows_of_file(body, image)
+        return _fit(rows, size, orientation, spec)
 
 
 def _jpeg_pixels(body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
     image, size, orientation, scale = decode_jpeg(body, spec)
-    if not isinstance(image, Image.Image):
-        if orientation == UPRIGHT and size == (spec.width, spec.height):
-            return image
-        image = Image.fromarray(image)
-    return _fit(image, size, orientation, spec, scale)
+    if isinstance(image, Image.Image):
+        rows = rows_of_any(image)
+    elif orientation == UPRIGHT and size == (spec.width, spec.height) and image.shape[2] == 3:
+        return image
+    else:
+        rows = rows_of_array(image)
+    return _fit(rows, size, orientation, spec, scale)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -151,17 +161,18 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _fit(
-    image: Image.Image, size: _Size, orientation: int, spec: InputSpec, scale: int = 1
+    rows: ImageRows, size: _Size, orientation: int, spec: InputSpec, scale: int = 1
 ) -> NDArray[np.uint8]:
     """Crop, resize, compose and turn an image that had ``size`` before its sides were scaled."""
-    image = _to_rgb_or_rgba(image)
     wanted = _turned((spec.width, spec.height), orientation)
-    if size != wanted:
+    if size == wanted:
+        image = rows.read(0, rows.size[1])
+    else:
         # A scaled image's last row and column may stand for less than the others, so the box is
         # that of the whole image, scaled, and not one around what was decoded.
         left, top, right, bottom = _centre(size, wanted, spec.crop)
         box = (left / scale, top / scale, right / scale, bottom / scale)
-        image = image.resize(wanted, Image.Resampling.BICUBIC, box)
+        image = resize_rows(rows, wanted, box)
     if image.mode == "RGBA":
         canvas = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         image = Image.alpha_composite(canvas, image).convert("RGB")
@@ -184,12 +195,3 @@ def _centre(size: _Size, wanted: _Size, share: float) -> tuple[float, float, flo
     width, height = share * width, share * height
     left, top = (size[0] - width) / 2, (size[1] - height) / 2
     return left, top, left + width, top + height
-
-
-def _to_rgb_or_rgba(image: Image.Image) -> Image.Image:
-    """Bring any Pillow mode to RGB, or to RGBA where it has transparency."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return gray_of_16_bits(image)
-    if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
-        return image if image.mode == "RGBA" else image.convert("RGBA")
-    return image if image.mode == "RGB" else image.convert("RGB")

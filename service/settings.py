@@ -221,7 +221,9 @@ class Settings(EnvironmentModel):
         20_000_000,
         ge=1,
         description="Most pixels an image may have; a JPEG as it is decoded, at a fraction of its "
-        "size where the model's input is much smaller, and a HEIC photograph a quarter more.",
+        "size where the model's input is much smaller, and a HEIC photograph a quarter more. An "
+        "image whose decoding is estimated to hold more than 6.5 times as many bytes (130 MB) is "
+        "refused, too: so is a WebP of over 10 megapixels.",
     )
     max_jpeg_pixels: int = Field(
         2**26, ge=1, description="Most pixels a JPEG may have before it is decoded at a fraction."

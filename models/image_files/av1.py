@@ -1,15 +1,20 @@
-"""The frame size within AV1 data (AV1 bitstream, 5.5): an AVIF's boxes may claim a smaller one."""
+"""How large pictures are within AV1 data (AV1 bitstream, 5.5): AVIF's boxes may claim less."""
 
 from __future__ import annotations
+
+from isoserve.models.image_files.bits import Bits, Planes
 
 _SEQUENCE_HEADER = 1
 _MAX_UNITS = 8
 _LOOKED_AT = 256
-"""Bytes of a sequence header that are read; the size stands within its first forty."""
+"""Bytes of a sequence header that are read; what is asked stands within its first sixty."""
+
+_SRGB = (1, 13, 0)
+"""Primaries, transfer and matrix that mean RGB, with all of its colour."""
 
 
-def frame_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height), the largest a frame may have, of the first sequence header; None without."""
+def read_planes(data: bytes) -> Planes | None:
+    """The largest that a frame may have, of the first sequence header; None without one."""
     position = 0
     for _ in range(_MAX_UNITS):
         if position >= len(data):
@@ -22,46 +27,66 @@ def frame_size(data: bytes) -> tuple[int, int] | None:
             length, position = _leb128(data, position)
         if kind == _SEQUENCE_HEADER:
             try:
-                return _read_sequence(_Bits(data[position : position + _LOOKED_AT]))
+                return _read_sequence(Bits(data[position : position + _LOOKED_AT]))
             except EOFError:
                 return None
         position += length
     return None
 
 
-class _Bits:
-    """Reads bits, the most significant first."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data)
-        self._left = 8 * len(data)
-
-    def read(self, count: int) -> int:
-        if count > self._left:
-            raise EOFError
-        self._left -= count
-        return self._value >> self._left & (1 << count) - 1
-
-    def read_variable(self) -> None:
-        """Pass over a number whose length its leading zeros tell (uvlc)."""
-        zeros = 0
-        while not self.read(1):
-            zeros += 1
-        if zeros < 32:
-            self.read(zeros)
-
-
-def _read_sequence(bits: _Bits) -> tuple[int, int]:
-    bits.read(3 + 1)  # profile, still picture
-    if bits.read(1):  # the short header of a still picture
+def _read_sequence(bits: Bits) -> Planes:
+    profile = bits.read(3)
+    bits.read(1)  # still picture
+    still = bits.read(1)  # the short header
+    if still:
         bits.read(5)
     else:
         _skip_operating_points(bits)
     width_bits, height_bits = bits.read(4) + 1, bits.read(4) + 1
-    return bits.read(width_bits) + 1, bits.read(height_bits) + 1
+    width, height = bits.read(width_bits) + 1, bits.read(height_bits) + 1
+    if not still and bits.read(1):  # frame identifiers
+        bits.read(4 + 3)
+    bits.read(3)
+    if not still:
+        _skip_tools(bits)
+    bits.read(3)
+    samples, sample_bytes = _read_colour(bits, profile)
+    return Planes(width, height, samples, sample_bytes)
 
 
-def _skip_operating_points(bits: _Bits) -> None:
+def _read_colour(bits: Bits, profile: int) -> tuple[float, int]:
+    """(samples a pixel, bytes a sample): ``color_config``."""
+    deep = bits.read(1)
+    twelve = bits.read(1) if profile == 2 and deep else 0
+    if profile != 1 and bits.read(1):
+        return 1.0, 1 + deep
+    described = bits.read(1)
+    colour = (bits.read(8), bits.read(8), bits.read(8)) if described else (2, 2, 2)
+    if profile == 1 or colour == _SRGB:
+        return 3.0, 1 + deep
+    if profile == 0:
+        return 1.5, 1 + deep
+    if not twelve:
+        return 2.0, 1 + deep
+    bits.read(1)
+    if not bits.read(1):
+        return 3.0, 2
+    return (1.5 if bits.read(1) else 2.0), 2
+
+
+def _skip_tools(bits: Bits) -> None:
+    bits.read(4)
+    ordered = bits.read(1)
+    if ordered:
+        bits.read(2)
+    # Tools for screen contents are chosen by the frame, or forced; then so are whole vectors.
+    if (bits.read(1) or bits.read(1)) and not bits.read(1):
+        bits.read(1)
+    if ordered:
+        bits.read(3)
+
+
+def _skip_operating_points(bits: Bits) -> None:
     delay_bits = 0
     if bits.read(1):  # timing
         bits.read(32)

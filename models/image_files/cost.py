@@ -20,8 +20,12 @@ FIXED_SECONDS = 50e-6
 """Of any image: opening it, and one resize to a small input."""
 
 
-BYTES_A_PIXEL = 8
-"""As decoded, and as RGB or RGBA."""
+FIXED_BYTES = 3_000_000
+"""Of any image: a strip of it in the making, and the decoder's own."""
+
+_PIXEL_BYTES = {"WEBP": 12, "AVIF": 0.5, "HEIF": 0.3}
+"""What a decoder holds of a pixel beside the file's own :attr:`Header.decoding_bytes`, where it is
+not the four of Pillow's image: libwebp has two canvases and gives the picture as a third."""
 
 
 class _Rate(NamedTuple):
@@ -82,10 +86,11 @@ def decode_memory(header: Header, spec: InputSpec | None = None) -> int:
         header, spec: as for :func:`decode_cost`.
     """
     pixels = header.width * header.height
-    if header.format != "JPEG":
-        return BYTES_A_PIXEL * pixels
-    made = pixels // _reduction(header, spec) ** 2
-    return 2 * header.coefficients + 7 * made
+    if header.format == "JPEG":
+        made = pixels // _reduction(header, spec) ** 2
+        return FIXED_BYTES + 2 * header.coefficients + 4 * made
+    rate = _PIXEL_BYTES.get(header.format, 4)
+    return FIXED_BYTES + round(rate * pixels) + header.decoding_bytes
 
 
 def _reduction(header: Header, spec: InputSpec | None) -> int:

@@ -23,6 +23,8 @@ Coding = Literal["", "progressive", "arithmetic", "lossless", "run-length"]
 _CHEAP = 1 << 16
 """Pixels, and bytes."""
 
+_LITTLE_MEMORY = 1 << 21
+
 
 class Header(NamedTuple):
     """What an image file says of itself."""
@@ -36,11 +38,18 @@ class Header(NamedTuple):
     coefficients: int = 0
     """Values that a decoder must hold all at once before the first pixel is known: none of a JPEG
     that is sent row by row, three a pixel of a progressive one without chroma subsampling."""
+    decoding_bytes: int = 0
+    """That a decoder holds at its worst moment: in all of an AVIF or a HEIF, whose planes the file
+    tells; of other formats beside the four bytes of each pixel."""
 
     @property
     def is_surely_cheap(self) -> bool:
         """Whether no limit of cost can be met: some thousand pixels, in as many bytes, or fewer."""
-        return self.width * self.height <= _CHEAP and self.num_bytes <= _CHEAP
+        return (
+            self.width * self.height <= _CHEAP
+            and self.num_bytes <= _CHEAP
+            and self.decoding_bytes <= _LITTLE_MEMORY
+        )
 
 
 HEAD_BYTES = 12
@@ -105,7 +114,9 @@ def _jpeg(body: bytes) -> Header:
 
 
 def _png(body: bytes) -> Header:
-    return Header("PNG", *png.read_size(body), len(body))
+    width, height = png.read_size(body)
+    low_bytes = 4 * width * height if png.has_deep_colour(body) else 0
+    return Header("PNG", width, height, len(body), decoding_bytes=low_bytes)
 
 
 def _webp(body: bytes) -> Header:
@@ -125,16 +136,20 @@ def _bmp(body: bytes) -> Header:
 
 def _tiff(body: bytes) -> Header:
     page = tiff.read_tiff(body)
-    return Header("TIFF", page.width, page.height, len(body))
+    held = page.block_bytes
+    if page.bits > 8 and page.samples > 1:
+        held += 4 * page.width * page.height
+    return Header("TIFF", page.width, page.height, len(body), decoding_bytes=held)
 
 
 def _avif(body: bytes) -> Header:
-    isobmff.check_av1_sizes(body)
-    return Header("AVIF", *isobmff.read_size(body), len(body))
+    width, height, held = isobmff.read_avif(body)
+    return Header("AVIF", width, height, len(body), decoding_bytes=held)
 
 
 def _heif(body: bytes) -> Header:
-    return Header("HEIF", *isobmff.read_size(body), len(body))
+    width, height, held = isobmff.read_heif(body)
+    return Header("HEIF", width, height, len(body), decoding_bytes=held)
 
 
 _READ: dict[Format, Callable[[bytes], Header]] = {

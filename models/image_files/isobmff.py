@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from isoserve.models.errors import ImageFileError, TruncatedImageError
-from isoserve.models.image_files import av1
+from isoserve.models.image_files import av1, hevc
+from isoserve.models.image_files.bits import Planes
 
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
@@ -17,6 +18,9 @@ _MAX_BRANDS = 64
 _MAX_ITEMS = 4096
 _LOOKED_AT = 1024
 """Bytes of an item, at whose beginning the frame size stands."""
+
+_FILLING = 64
+"""Pixels by which a coded picture may be wider and higher than what is shown of it."""
 
 
 def kind_of(head: bytes) -> Literal["AVIF", "HEIF"] | None:
@@ -34,46 +38,114 @@ def kind_of(head: bytes) -> Literal["AVIF", "HEIF"] | None:
     return None
 
 
-def read_size(body: bytes) -> tuple[int, int]:
-    """(width, height) of the largest image that is declared: the whole one, before it is turned,
-    and before what only fills its last blocks is cut off.
+class Picture(NamedTuple):
+    """What a file says of its pictures."""
+
+    width: int
+    height: int
+    """The largest that is declared: the whole one, before it is turned, and before what only fills
+    its last blocks is cut off."""
+    decoding_bytes: int
+    """That a decoder holds at its worst moment, the pixels it gives included."""
+
+
+def read_avif(body: bytes) -> Picture:
+    """Of an AVIF, by its own pictures too: they would be decoded whole.
 
     Raises:
-        ImageFileError: no image with a size.
+        ImageFileError: no picture, none with a size, or a larger one than the boxes say.
     """
-    largest = (0, 0)
-    for kind, start, end in _in_meta(body):
-        if kind == b"iprp":
-            for kind_of_properties, first, last in _boxes(body, start, end):
-                if kind_of_properties == b"ipco":
-                    largest = max(largest, *_sizes(body, first, last), key=_area)
-    if largest == (0, 0):
-        raise ImageFileError("the file has no image with a size")
-    return largest
+    boxes = _read_boxes(body)
+    pictures = [
+        planes
+        for in_idat, offset, length in boxes.places
+        if (planes := av1.read_planes(_extent(body, offset + boxes.idat * in_idat, length)))
+    ]
+    if not pictures:
+        raise ImageFileError("the AVIF has no picture")
+    if max(planes.width * planes.height for planes in pictures) > boxes.width * boxes.height:
+        raise ImageFileError("the AVIF's headers disagree on its size")
+    samples = max(planes.samples * planes.sample_bytes for planes in pictures)
+    bands = 1 if samples <= 2 and max(planes.samples for planes in pictures) == 1 else 3
+    if boxes.has_auxiliary:
+        samples += max(planes.sample_bytes for planes in pictures)
+        bands = 4
+    # libavif's RGB, and Pillow's copy of it.
+    return _picture(boxes, samples + 2 * bands)
 
 
-def check_av1_sizes(body: bytes) -> None:
-    """Refuse an AVIF whose pictures are larger than its boxes say: they would be decoded whole.
+def read_heif(body: bytes) -> Picture:
+    """Of a HEIF; the parameter sets of its codec count, too.
 
     Raises:
-        ImageFileError: so it is, or there is no picture.
+        ImageFileError: none with a size, or a larger one than the boxes say.
     """
-    idat, places = 0, []
+    boxes = _read_boxes(body)
+    try:
+        pictures = [planes for box in boxes.configurations for planes in hevc.read_planes(box)]
+    except EOFError as error:
+        raise ImageFileError("the HEIF's decoder configuration ends early") from error
+    for planes in pictures:
+        coded = max(planes.width - _FILLING, 0) * max(planes.height - _FILLING, 0)
+        if coded > boxes.width * boxes.height:
+            raise ImageFileError("the HEIF's headers disagree on its size")
+    alpha = int(boxes.has_auxiliary)
+    held = [_heif_bytes(planes, alpha) for planes in pictures or [Planes(0, 0, 1.5, 1)]]
+    return _picture(boxes, max(held))
+
+
+def _heif_bytes(planes: Planes, alpha: int) -> float:
+    """A pixel: libheif's planes, those that it makes of them on the way, and RGB."""
+    samples = (planes.samples + alpha) * planes.sample_bytes
+    if planes.samples == 1:
+        return samples + planes.sample_bytes * (3 * alpha + 1)
+    if planes.samples > 1.5:
+        return samples + (3 + alpha) * planes.sample_bytes + 3 + alpha
+    in_eight_bits = planes.samples + alpha if planes.sample_bytes == 2 else 0
+    return samples + in_eight_bits + 3 + alpha
+
+
+class _Boxes(NamedTuple):
+    width: int
+    height: int
+    configurations: list[bytes]
+    """Of HEVC decoders."""
+    has_auxiliary: bool
+    """Whether there is a picture of alpha, depth or the like."""
+    places: list[tuple[bool, int, int]]
+    """(whether in ``idat``, offset, length) of each item's first extent."""
+    idat: int
+    """Where its contents begin."""
+
+
+def _picture(boxes: _Boxes, bytes_a_pixel: float) -> Picture:
+    return Picture(boxes.width, boxes.height, round(bytes_a_pixel * boxes.width * boxes.height))
+
+
+def _read_boxes(body: bytes) -> _Boxes:
+    largest, idat = (0, 0), 0
+    configurations: list[bytes] = []
+    places: list[tuple[bool, int, int]] = []
+    has_auxiliary = False
     for kind, start, end in _in_meta(body):
         if kind == b"idat":
             idat = start
         elif kind == b"iloc":
             places = _locations(body[start:end])
-    pictures = [
-        size
-        for in_idat, offset, length in places
-        if (size := av1.frame_size(_extent(body, offset + idat * in_idat, length))) is not None
-    ]
-    declared = read_size(body)
-    if not pictures:
-        raise ImageFileError("the AVIF has no picture")
-    if max(map(_area, pictures)) > _area(declared):
-        raise ImageFileError("the AVIF's headers disagree on its size")
+        elif kind == b"iprp":
+            for kind_of_properties, first, last in _boxes(body, start, end):
+                if kind_of_properties != b"ipco":
+                    continue
+                for name, left, right in _boxes(body, first, last):
+                    if name == b"ispe" and right - left >= 12:
+                        size = body[left + 4 : left + 12]
+                        largest = max(largest, (_number(size[:4]), _number(size[4:])), key=_area)
+                    elif name == b"hvcC":
+                        configurations.append(body[left:right])
+                    has_auxiliary |= name == b"auxC"
+    if largest == (0, 0):
+        raise ImageFileError("the file has no image with a size")
+    return _Boxes(*largest, configurations, has_auxiliary, places, idat)
 
 
 def _extent(body: bytes, start: int, length: int) -> bytes:
@@ -116,18 +188,12 @@ def _in_meta(body: bytes) -> Iterator[tuple[bytes, int, int]]:
             yield from _boxes(body, start + 4, end)
 
 
-def _sizes(body: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    yield (0, 0)
-    for kind, first, last in _boxes(body, start, end):
-        if kind == b"ispe" and last - first >= 12:
-            yield (
-                int.from_bytes(body[first + 4 : first + 8]),
-                int.from_bytes(body[first + 8 : first + 12]),
-            )
-
-
 def _area(size: tuple[int, int]) -> int:
     return size[0] * size[1]
+
+
+def _number(octets: bytes) -> int:
+    return int.from_bytes(octets)
 
 
 def _boxes(body: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -55,6 +55,11 @@ def read_size(body: bytes) -> tuple[int, int]:
     return int.from_bytes(body[16:20]), int.from_bytes(body[20:24])
 
 
+def has_deep_colour(body: bytes) -> bool:
+    """Whether it has more than one sample of sixteen bits a pixel, which are read twice."""
+    return body[24] == 16 and body[25] != 0
+
+
 def read_png(body: bytes) -> Png:
     """Read and check every chunk up to the end of the image.
 

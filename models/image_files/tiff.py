@@ -10,6 +10,7 @@ from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedIm
 MAGIC = (b"II*\0", b"MM\0*")
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _MAX_VALUE, _SAMPLE_FORMAT = 256, 257, 258, 262, 281, 339
+_SAMPLES, _ROWS, _TILE_WIDTH, _TILE_HEIGHT = 277, 278, 322, 323
 _BYTE, _SHORT, _LONG = 1, 3, 4
 _SIZES = {_BYTE: "B", _SHORT: "H", _LONG: "I"}
 _WHITE_IS_ZERO = 0
@@ -26,6 +27,10 @@ class Tiff(NamedTuple):
     max_value: int
     """The largest sample, as declared; 0 where nothing is."""
     white_is_zero: bool
+    samples: int
+    """A pixel."""
+    block_bytes: int
+    """Of one strip or tile, which is unpacked at once."""
 
 
 def read_tiff(body: bytes) -> Tiff:
@@ -66,10 +71,17 @@ def read_tiff(body: bytes) -> Tiff:
             f"a TIFF of {bits} bits a sample that are signed, floating or more than 16 is not "
             "supported: save 8 or 16 bits"
         )
+    samples = max(tags.get(_SAMPLES, 1), 1)
+    if _TILE_WIDTH in tags and _TILE_HEIGHT in tags:
+        block = tags[_TILE_WIDTH] * tags[_TILE_HEIGHT]
+    else:
+        block = tags[_WIDTH] * min(tags.get(_ROWS, tags[_HEIGHT]), tags[_HEIGHT])
     return Tiff(
         tags[_WIDTH],
         tags[_HEIGHT],
         bits,
         tags.get(_MAX_VALUE, 0),
         tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO,
+        samples,
+        block * samples * (1 if bits <= 8 else 2),
     )

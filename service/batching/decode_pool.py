@@ -12,6 +12,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from isoserve.service.batching.admission import QueueLimits
+from isoserve.service.batching.decode_memory import EXPENSIVE as EXPENSIVE_QUEUE
+from isoserve.service.batching.decode_memory import DecodeMemory
 from isoserve.service.batching.decode_queue import DecodeQueue
 
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ EXPENSIVE = 4.0
 LATE_SECONDS = 1.0
 """How long an image is one of late."""
 
-ORDINARY_MEMORY, EXPENSIVE_MEMORY = 48 * 2**20, 96 * 2**20
-"""The most bytes that decoding holds for each queue, unless one image alone needs more."""
+ORDINARY_MEMORY = 48 * 2**20
+"""Bytes: an image that takes more to decode is not an ordinary one."""
 
 LOWER_PRIORITY = 10
 """A tenth of the processor's time, where others need all of it."""
@@ -51,9 +53,16 @@ class DecodePool:
             if decode(job):
                 forward(job)
 
-        self._ordinary = DecodeQueue("decode", threads, limits, work, memory=ORDINARY_MEMORY)
+        memory = DecodeMemory()
+        self._ordinary = DecodeQueue("decode", threads, limits, work, memory=memory)
         self._expensive = DecodeQueue(
-            "decode-large", threads, limits, work, memory=EXPENSIVE_MEMORY, nice=LOWER_PRIORITY
+            "decode-large",
+            threads,
+            limits,
+            work,
+            memory=memory,
+            kind=EXPENSIVE_QUEUE,
+            nice=LOWER_PRIORITY,
         )
         self._cheapest = self._cheapest_before = float("inf")
         self._turn = 0.0

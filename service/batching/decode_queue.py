@@ -23,6 +23,7 @@ from isoserve.service.batching.admission import (
     SHORT_QUEUE,
     QueueLimits,
 )
+from isoserve.service.batching.decode_memory import LIMIT, ORDINARY, DecodeMemory
 from isoserve.service.batching.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class DecodeQueue:
 
     Args:
         limits: what may wait; its seconds are those an image may be expected to wait.
-        memory: the most bytes that decoding may hold at a time, unless one image alone needs more.
+        memory: what decoding may hold, and the lock of all queues that share it.
+        kind: which of these queues this is.
         nice: by how much the threads' priority is lower than the process's.
         work: decodes a job and hands it on; must not raise.
     """
@@ -60,18 +62,19 @@ class DecodeQueue:
         limits: QueueLimits,
         work: Callable[[Job], None],
         *,
-        memory: int,
+        memory: DecodeMemory,
+        kind: int = ORDINARY,
         nice: int = 0,
     ) -> None:
         self._limits = limits
         self._work = work
         self._memory = memory
+        self._kind = kind
         self._nice = nice
-        self._changed = threading.Condition()
+        self._changed = memory.changed
         self._heap: list[tuple[float, int, Job]] = []
         self._numbers = count()
         self._running = 0
-        self._running_memory = 0
         self._pace = 1.0
         self._strict_until = 0.0
         self._closed = False
@@ -124,7 +127,7 @@ class DecodeQueue:
             for job in jobs:
                 ahead += job.cost.seconds
                 heapq.heappush(self._heap, (now + STRETCH * ahead, next(self._numbers), job))
-            self._changed.notify(len(jobs))
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Finish what waits; blocks until all of it has been handed on or answered."""
@@ -146,7 +149,7 @@ class DecodeQueue:
 
     def _turn(self, job: Job) -> float:
         """What it delays those behind it: it takes a thread, and of the memory its part."""
-        part = min(job.cost.memory / self._memory, 1.0)
+        part = min(job.cost.memory / LIMIT, 1.0)
         return job.cost.seconds * max(part, 1 / len(self._threads))
 
     def _own_backlog(self, job: Job) -> tuple[float, int]:
@@ -183,25 +186,20 @@ class DecodeQueue:
         finally:
             with self._changed:
                 self._running -= 1
-                self._running_memory -= cost.memory
-                self._changed.notify_all()
+                self._memory.release(self._kind, cost.memory)
         return True
 
     def _take(self) -> Job | None:
         """The next job that there is memory for; None once the queue is closed and empty."""
         with self._changed:
             while True:
-                if self._heap and self._fits(self._heap[0][2].cost.memory):
+                if self._heap and self._memory.take(self._kind, self._heap[0][2].cost.memory):
                     job = heapq.heappop(self._heap)[2]
                     self._running += 1
-                    self._running_memory += job.cost.memory
                     return job
                 if self._closed and not self._heap:
                     return None
                 self._changed.wait()
-
-    def _fits(self, memory: int) -> bool:
-        return not self._running or self._running_memory + memory <= self._memory
 
     def _learn(self, expected: float, taken: float) -> None:
         """How this machine's seconds compare with those that costs are given in."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from isoserve.models.card import InputSpec
-from isoserve.models.image_files.cost import BYTES_A_PIXEL, decode_cost, decode_memory
+from isoserve.models.image_files.cost import decode_cost, decode_memory
 from isoserve.models.image_files.header import Header
 
 LARGE_SECONDS = 0.002
@@ -13,9 +13,8 @@ LARGE_SECONDS = 0.002
 small network."""
 
 
-WEBP_CANVASES = 2
-"""Pillow's WebP decoder holds two canvases and a copy beside the image: 15.6 bytes a pixel were
-measured where other formats take at most 8.8."""
+LARGE_MEMORY = 8_000_000
+"""Bytes, from which an image is not decoded in a slot either: slots share no bound of memory."""
 
 
 class ImageCost(NamedTuple):
@@ -27,7 +26,7 @@ class ImageCost(NamedTuple):
     @property
     def is_large(self) -> bool:
         """Whether it is decoded by threads of its own."""
-        return self.seconds >= LARGE_SECONDS
+        return self.seconds >= LARGE_SECONDS or self.memory >= LARGE_MEMORY
 
 
 FREE = ImageCost(0.0, 0)
@@ -35,7 +34,7 @@ FREE = ImageCost(0.0, 0)
 
 
 SMALL_PIXELS, SMALL_BYTES = 128 * 128, 4096
-SMALL = ImageCost(LARGE_SECONDS / 4, BYTES_A_PIXEL * SMALL_PIXELS)
+SMALL = ImageCost(LARGE_SECONDS / 4, 16 * SMALL_PIXELS)
 """Of an image of no more pixels and bytes: what it would cost exactly decides nothing, and to find
 that out takes as long as to parse its header."""
 
@@ -43,7 +42,6 @@ that out takes as long as to parse its header."""
 def cost_of(header: Header, spec: InputSpec) -> ImageCost:
     """What it takes to bring an image file with this header to this input."""
     small = header.width * header.height <= SMALL_PIXELS and header.num_bytes <= SMALL_BYTES
-    if small and not header.coding:
+    if small and not header.coding and header.decoding_bytes <= SMALL.memory:
         return SMALL
-    memory = decode_memory(header, spec) * (WEBP_CANVASES if header.format == "WEBP" else 1)
-    return ImageCost(decode_cost(header, spec), memory)
+    return ImageCost(decode_cost(header, spec), decode_memory(header, spec))

@@ -17,7 +17,7 @@ from PIL import Image
 from isoserve.models.card import InputSpec
 from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedImageError
 from isoserve.models.image_files import jpeg
-from isoserve.models.image_files.cost import BYTES_A_PIXEL, decode_cost, decode_memory
+from isoserve.models.image_files.cost import decode_cost, decode_memory
 from isoserve.models.image_files.header import Header, read_header
 from isoserve.models.preprocessing import decode_pixels, to_pixels
 from isoserve.service.inference.image_limits import ImageLimits
@@ -30,6 +30,9 @@ _SMALL_INPUT = InputSpec(height=32, width=32)
 
 _SURELY_SMALL_BYTES = 4096
 """No JPEG up to here, of the codings in use, has pixels enough to be looked at twice."""
+
+_MEMORY_A_PIXEL = 6.5
+"""Bytes of memory that decoding may take, for each of ``max_pixels``: 130 MB."""
 
 _HEIF_SHARE = 125
 """Per cent of ``max_pixels``: telephones take HEIC photographs of 24.5 megapixels."""
@@ -183,15 +186,14 @@ def _check_cost(header: Header, limits: ImageLimits, spec: InputSpec | None) -> 
             f"{what} would take about {seconds:.1f} s to decode, over "
             f"{limits.max_decode_seconds:g}: save it again as a smaller or an ordinary JPEG",
         )
-    if header.format == "JPEG":
-        memory = decode_memory(header, spec)
-        if memory > BYTES_A_PIXEL * limits.max_pixels:
-            raise InvalidImage(
-                Reason.TOO_MANY_PIXELS,
-                f"{what} would take {memory >> 20} MB to decode, over "
-                f"{BYTES_A_PIXEL * limits.max_pixels >> 20}: save it again smaller, and not "
-                "progressive",
-            )
+    memory, most = decode_memory(header, spec), _MEMORY_A_PIXEL * limits.max_pixels
+    if memory > most:
+        way_out = "and not progressive" if header.format == "JPEG" else "or as an ordinary JPEG"
+        raise InvalidImage(
+            Reason.TOO_MANY_PIXELS,
+            f"{' '.join(what.split())} would take {memory / 1e6:.0f} MB to decode, over "
+            f"{most / 1e6:.0f}: save it again smaller, {way_out}",
+        )
 
 
 def _check_run_length_coded(num_bytes: int, header: Header, limits: ImageLimits) -> None:

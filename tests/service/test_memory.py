@@ -15,6 +15,8 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+from image_bytes import encode, png_header, png_of
+from PIL import Image
 from ports import free_port
 from running_server import RunningServer, StartServer
 from tiny_model import write_tiny_model
@@ -209,3 +211,62 @@ def test_compressed_bodies_are_held_for_what_they_become(
     assert watched.growth(attack) < MOST_GROWTH
     assert 200 not in answers
     assert set(answers) <= {400, 413, 415, 429}
+
+
+def solid(mode: str, side: int, kind: str, **options: object) -> bytes:
+    return encode(kind, Image.new(mode, (side, side)), **options)
+
+
+def deep_png(side: int, colour: int, samples: int) -> bytes:
+    """Of sixteen bits, dark: its low bytes are read beside its high ones."""
+    pack = zlib.compressobj(9)
+    row = bytes(1 + 2 * samples * side)
+    pixels = b"".join([pack.compress(row) for _ in range(side)]) + pack.flush()
+    header = png_header(side, side, 16, colour)
+    return png_of(header, (b"IDAT", pixels), (b"IEND", b""))
+
+
+QUICK = {"enc_params": {"preset": "ultrafast"}}
+ONE_STRIP = {"compression": "tiff_adobe_deflate", "tiffinfo": {278: 1 << 16}}
+
+LARGEST: dict[str, tuple[Callable[[int], bytes], int]] = {
+    "webp": (lambda side: solid("RGB", side, "WEBP", method=0), 3250),
+    "webp lossless": (lambda side: solid("RGBA", side, "WEBP", lossless=True, method=0), 3250),
+    "avif": (lambda side: solid("RGB", side, "AVIF", speed=10, subsampling="4:2:0"), 3980),
+    "avif alpha": (lambda side: solid("RGBA", side, "AVIF", speed=10, subsampling="4:4:4"), 3180),
+    "heif": (lambda side: solid("RGB", side, "HEIF", chroma=420, **QUICK), 5000),
+    "heif alpha": (lambda side: solid("RGBA", side, "HEIF", chroma=444, **QUICK), 3200),
+    "png": (lambda side: solid("RGBA", side, "PNG"), 4472),
+    "png gray and alpha of 16 bits": (lambda side: deep_png(side, 4, 2), 3980),
+    "png colour of 16 bits": (lambda side: deep_png(side, 2, 3), 3980),
+    "gif": (lambda side: solid("P", side, "GIF", transparency=0), 4472),
+    "tiff": (lambda side: solid("RGBA", side, "TIFF", **ONE_STRIP), 3980),
+    "jpeg": (lambda side: solid("RGB", side, "JPEG", subsampling=0, progressive=True), 4472),
+}
+"""The largest image that is decoded, a solid one; one of twice its pixels is refused."""
+
+
+@pytest.mark.parametrize("kind", LARGEST)
+def test_the_largest_images_stay_within_the_bound(watched: Watched, kind: str) -> None:
+    make, side = LARGEST[kind]
+    body = make(side)
+    photo = solid("RGB", 900, "JPEG")
+    assert len(body) < TRAFFIC / 4
+    post = partial(watched.server.post, "/v1/predict", headers=watched.headers)
+    raw = message_of(b"\x42" + _varint(len(body)) + body)
+
+    def attack() -> None:
+        with ThreadPoolExecutor(5) as pool:
+            waiting = [pool.submit(post, content=each) for each in (body, photo, body, photo)]
+            codes.extend(infer(watched, raw))
+            answers.extend(each.result().status_code for each in waiting)
+
+    answers: list[int] = []
+    codes: list[object] = []
+    post(content=photo)
+    assert watched.growth(attack) < MOST_GROWTH
+    assert 200 in answers
+    assert set(answers) <= {200, 429}
+    refused = post(content=make(round(side * 2**0.5)))
+    assert refused.status_code == 413
+    assert "MB to decode" in refused.text or "are accepted" in refused.text

@@ -12,7 +12,7 @@ from PIL import Image
 from running_server import StartServer
 from tiny_model import write_tiny_model
 
-BOMB = encode("WEBP", Image.new("RGB", (4470, 4470)), lossless=True, method=0)
+BOMB = encode("WEBP", Image.new("RGB", (3250, 3250)), lossless=True, method=0)
 PHOTO = encode("JPEG", np.full((750, 1000, 3), (0, 0, 255), dtype=np.uint8))
 PHOTOS = 20
 
