@@ -27,6 +27,10 @@ COMMANDS = {
         "isoserve.commands.export:export",
         "Make a model.onnx of the last checkpoint in RUN, a folder that train wrote.",
     ),
+    "average": (
+        "isoserve.commands.average:average",
+        "Average the weights of RUNS that were fine-tuned from the same published weights.",
+    ),
     "wrap": (
         "isoserve.commands.wrap:wrap",
         "Make a model.onnx of a classifier trained elsewhere, MODEL, without training.",

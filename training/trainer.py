@@ -65,6 +65,11 @@ def fit(
             images are too few.
     """
     checkpoint = start_run(recipe, source, images, output)
+    if checkpoint.epoch and not checkpoint.optimizer:
+        raise InputError(
+            f"{output} holds an average of runs, which cannot be trained on; choose "
+            "another --output"
+        )
     if recipe.batch_size % fabric.world_size:
         raise InputError(
             f"batch size {recipe.batch_size} does not divide over {fabric.world_size} processes"
