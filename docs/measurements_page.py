@@ -154,9 +154,10 @@ def _ood_overhead() -> str:
 
 def _int8() -> str:
     found = _result("quantize")
-    faster = " and ".join(
-        f"{ratio:.2f} times the images a second in batches of {batch}"
-        for batch, ratio in found["speedup"].items()
+    faster = ", ".join(
+        f"{ratio:.2f} times the images a second by {engine} in batches of {batch}"
+        for engine, by_size in found["speedup"].items()
+        for batch, ratio in by_size.items()
     )
     accuracy = found["accuracy"]["int8"] - found["accuracy"]["float32"]
     auroc = min(each["int8"] - each["float32"] for each in found["auroc"].values())

@@ -50,7 +50,7 @@ def main() -> None:
         "auroc": {
             out.name: {"n": len(out.pixels), **cost.auroc[out.name].as_dict()} for out in outs
         },
-        "speedup": {str(size): ratio for size, ratio in cost.speedup.items()},
+        "speedup": cost.speedup,
     }
     (given.output / "quantize.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps({key: report[key] for key in ("images", "accuracy", "auroc", "speedup")}))

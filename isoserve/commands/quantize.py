@@ -93,12 +93,15 @@ def _report(result: Quantized, files: tuple[Path, Path]) -> None:
     old, new = (file.stat().st_size for file in files)
     table.add_row("file, MB", f"{old / 1e6:.2f}", f"{new / 1e6:.2f}", "")
     console.print(table)
-    for size, ratio in cost.speedup.items():
-        console.print(f"images a second on one core, batch {size}: {ratio:.2f} times float32's")
+    for engine, by_size in cost.speedup.items():
+        for size, ratio in by_size.items():
+            console.print(
+                f"images a second on one core by {engine}, batch {size}: "
+                f"{ratio:.2f} times float32's"
+            )
     console.print(f"written: {files[1]}")
-    if max(cost.speedup.values()) <= 1:
+    if not cost.gains:
+        engines = " or ".join(cost.speedup)
         click.echo(
-            "8 bits gain nothing here by ONNX Runtime: serve the float32 file, "
-            "or try --engine openvino",
-            err=True,
+            f"8 bits gain nothing here by {engines}: serve the float32 file, {files[0]}", err=True
         )

@@ -7,6 +7,8 @@ is calibrated anew and its largest differences are stated in the card.
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -85,6 +87,21 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(kept)
     return found
+
+
+def widen(model: onnx.ModelProto, names: Container[str]) -> None:
+    """Store the halved weights among ``names`` as float32 again, in place, without their casts."""
+    graph = model.graph
+    halved = {value.name: value for value in graph.initializer}
+    casts = [
+        node
+        for node in graph.node
+        if node.op_type == "Cast" and node.output[0] in names and node.input[0] in halved
+    ]
+    for cast in casts:
+        values = numpy_helper.to_array(halved[cast.input[0]]).astype(np.float32)
+        halved[cast.input[0]].CopyFrom(numpy_helper.from_array(values, cast.output[0]))
+        graph.node.remove(cast)
 
 
 def _round_whitening(model: onnx.ModelProto) -> None:

@@ -10,7 +10,9 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from isoserve.models import openvino_engine
 from isoserve.models.card import INPUT_NAME
+from isoserve.models.openvino_engine import ComputePrecision, Session
 from isoserve.training.data import LabelledImages
 from isoserve.training.evaluation.metrics import accuracy, ood_metrics
 from isoserve.training.onnx_graph import deciding_scores, run_graph
@@ -48,8 +50,14 @@ class QuantisationCost:
     accuracy: Change
     auroc: dict[str, Change]
     """Of the deciding score, by out-distribution."""
-    speedup: dict[int, float]
-    """Batch size -> int8 images a second over float32's, on one core of this machine."""
+    speedup: dict[str, dict[int, float]]
+    """Engine -> batch size -> int8 images a second over float32's, both by that engine in the
+    precision it takes by itself, on one core of this machine."""
+
+    @property
+    def gains(self) -> bool:
+        """Whether int8 is faster by any engine at any batch size."""
+        return any(ratio > 1 for by_size in self.speedup.values() for ratio in by_size.values())
 
 
 def measure_cost(
@@ -80,22 +88,34 @@ def measure_cost(
     )
 
 
-def measure_speedup(float32: bytes, int8: bytes, pixels: NDArray[np.uint8]) -> dict[int, float]:
-    """Median over interleaved rounds of the ratio of processor time, by batch size.
+def measure_speedup(
+    float32: bytes, int8: bytes, pixels: NDArray[np.uint8]
+) -> dict[str, dict[int, float]]:
+    """Median over interleaved rounds of the ratio of processor time, by engine and batch size.
 
     Each round runs both models in turn on one thread, so that what else the machine does meets
     both; processor time does not count the time in which it did that.
     """
-    sessions = [_single_threaded(model) for model in (float32, int8)]
-    speedup = {}
-    for size in BATCH_SIZES:
-        batch = np.ascontiguousarray(np.resize(pixels, (size, *pixels.shape[1:])))
-        ratios = []
-        for _ in range(ROUNDS):
-            old, new = (_seconds(session, batch) for session in sessions)
-            ratios.append(old / new)
-        speedup[size] = float(np.median(ratios))
-    return speedup
+    pairs = {"ONNX Runtime": [_single_threaded(model) for model in (float32, int8)]}
+    names = [output.name for output in pairs["ONNX Runtime"][0].get_outputs()]
+    if openvino_engine.is_installed():
+        pairs["OpenVINO"] = [_of_openvino(model) for model in (float32, int8)]
+    return {
+        engine: {size: _speedup(pair, names, _batch(pixels, size)) for size in BATCH_SIZES}
+        for engine, pair in pairs.items()
+    }
+
+
+def _batch(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(np.resize(pixels, (size, *pixels.shape[1:])))
+
+
+def _speedup(pair: list[Session], names: list[str], batch: NDArray[np.uint8]) -> float:
+    ratios = []
+    for _ in range(1 + ROUNDS):
+        old, new = (_seconds(session, names, batch) for session in pair)
+        ratios.append(old / new)
+    return float(np.median(ratios[1:]))
 
 
 def _single_threaded(model: bytes) -> onnxruntime.InferenceSession:
@@ -104,8 +124,13 @@ def _single_threaded(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _seconds(session: onnxruntime.InferenceSession, batch: NDArray[np.uint8]) -> float:
-    started = time.thread_time()
+def _of_openvino(model: bytes) -> Session:
+    precision: ComputePrecision = "bfloat16" if openvino_engine.computes_bfloat16() else "float32"
+    return openvino_engine.open_sessions(model, 1, precision)[0]
+
+
+def _seconds(session: Session, names: list[str], batch: NDArray[np.uint8]) -> float:
+    started = time.process_time()  # OpenVINO computes in a thread of its own
     for _ in range(max(IMAGES_A_ROUND // len(batch), 1)):
-        session.run(None, {INPUT_NAME: batch})
-    return time.thread_time() - started
+        session.run(names, {INPUT_NAME: batch})
+    return time.process_time() - started

@@ -37,14 +37,22 @@ from isoserve.training.evaluation.evaluate import check_classes
 from isoserve.training.hold_out import hold_out, smallest_calibration
 from isoserve.training.onnx_model.export import set_card
 from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
+from isoserve.training.onnx_model.half_weights import widen
 from isoserve.training.onnx_model.quantization_report import QuantisationCost, measure_cost
 from isoserve.training.out_distributions import OutDistribution
 
 BACKBONE_SCOPE = "'classifier.backbone'"
 """Stands in the name scopes the exporter gives each node that came out of the backbone."""
 
-OPERATORS = ("Add", "Conv", "Gemm", "MatMul", "Relu")
-"""What is quantised. Max-pooling is not: between 8-bit convolutions it cost a third of the gain."""
+OPERATORS = ("Add", "Clip", "Conv", "Gemm", "MatMul", "Relu")
+"""What is quantised. Max-pooling is not: between 8-bit convolutions it cost a third of the gain.
+
+Clip is the bounded ReLU of networks with depthwise convolutions: left out, ranges would have to
+hold what it cuts off, and the network would leave 8 bits and return at each. Depthwise convolutions
+are: with a scale a channel the 8 bits of the embedded EfficientNet-Lite0 chose the float32 class on
+99.8 % of 600 images and ran at 1.8 times the speed, with those in float32 98.2 % and 1.3. Ranges by
+percentile or entropy in place of the least and largest value changed neither.
+"""
 
 CALIBRATION_BATCH = 32
 
@@ -140,9 +148,7 @@ def to_int8(
         InputError: no node of the graph is known to be the backbone's.
     """
     nodes = [
-        node.name
-        for node in model.graph.node
-        if node.op_type in OPERATORS and _is_of_backbone(node)
+        node for node in model.graph.node if node.op_type in OPERATORS and _is_of_backbone(node)
     ]
     if not nodes:
         raise InputError(
@@ -151,6 +157,8 @@ def to_int8(
         )
     source = onnx.ModelProto()
     source.CopyFrom(model)  # the quantiser empties the model it is given
+    widen(source, {name for node in nodes for name in node.input})  # it reads no cast weight
+    _import_operators_once(source)
     add_pre_process_metadata(source)  # the exporter has fused what there is to fuse
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
@@ -160,7 +168,7 @@ def to_int8(
             _Batches(pixels),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATORS),
-            nodes_to_quantize=nodes,
+            nodes_to_quantize=[node.name for node in nodes],
             per_channel=True,
             reduce_range=seven_bit_weights,
             activation_type=QuantType.QUInt8,
@@ -170,6 +178,13 @@ def to_int8(
     del quantised.metadata_props[:]
     del quantised.graph.value_info[:]  # shapes of the old calibration scores
     return quantised
+
+
+def _import_operators_once(model: onnx.ModelProto) -> None:
+    """A merged graph may import ONNX's own operators twice, by both of the domain's names."""
+    of_onnx = [each for each in model.opset_import if each.domain in ("", "ai.onnx")]
+    for repeated in of_onnx[1:]:
+        model.opset_import.remove(repeated)
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]

@@ -11,15 +11,21 @@ from click.testing import CliRunner, Result
 
 import isoserve.training.onnx_model.quantize
 from isoserve.cli import cli
+from isoserve.models import openvino_engine
 from isoserve.models.errors import InputError
+from isoserve.service.inference.agreement import probe_images
 from isoserve.service.inference.model import load_model
 from isoserve.training.data import LabelledImages, load_class_folders
 from isoserve.training.hold_out import hold_out
 from isoserve.training.onnx_graph import read_model, run_graph
-from isoserve.training.onnx_model.quantize import QuantizeOptions, quantize
+from isoserve.training.onnx_model import quantization_report
+from isoserve.training.onnx_model.half_weights import halve
+from isoserve.training.onnx_model.quantize import QuantizeOptions, quantize, to_int8
 from isoserve.training.out_distributions import load_out_distribution
 
 RANGE_IMAGES = 24
+CLOTHES = Path(__file__).parents[3] / "model_repository/clothes/1/model.onnx"
+"""An EfficientNet-Lite0, its weights in 16 bits."""
 
 
 def _isoserve(*words: object) -> Result:
@@ -45,7 +51,9 @@ def int8(float32: Path, colours: Path, tmp_path_factory: pytest.TempPathFactory)
         "--range-images", RANGE_IMAGES, "--max-accuracy-loss", 0.1, "--max-auroc-loss", 0.2,
     )  # fmt: skip
     assert result.exit_code == 0, (result.output, result.exception)
-    for words in ("accuracy", "AUROC, gaussian", "AUROC, uniform", "batch 1:", "batch 32:"):
+    engines = ["ONNX Runtime", "OpenVINO"] if openvino_engine.is_installed() else ["ONNX Runtime"]
+    speeds = [f"by {engine}, batch {size}:" for engine in engines for size in (1, 32)]
+    for words in ("accuracy", "AUROC, gaussian", "AUROC, uniform", *speeds):
         assert words in result.output
     return output
 
@@ -94,6 +102,59 @@ def test_convolutions_are_8_bit_a_scale_a_channel_and_the_head_is_float32(
         for name in node.input:
             assert name not in made_by or made_by[name].op_type != "DequantizeLinear"
     assert initializers["classifier.head.prototypes"].data_type == onnx.TensorProto.FLOAT
+
+
+def test_weights_that_the_file_holds_in_16_bits_are_8_bit_too_a_scale_a_channel(
+    float32: Path, held_out: LabelledImages
+) -> None:
+    model = to_int8(halve(read_model(float32)[0]), held_out.pixels[:RANGE_IMAGES])
+    kept = {entry.name: entry for entry in model.graph.initializer}
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    for node in convolutions:
+        weight, scale = (kept[name] for name in made_by[node.input[1]].input[:2])
+        assert weight.data_type == onnx.TensorProto.INT8
+        assert list(scale.dims) == [weight.dims[0]]
+    assert convolutions
+
+
+def test_a_network_of_depthwise_convolutions_stays_in_8_bits_and_answers_as_before() -> None:
+    """Its bounded ReLUs too, or it would leave 8 bits at each."""
+    model, card = read_model(CLOTHES)
+    images = probe_images(card.input)
+    int8 = to_int8(model, images)
+    made_by = {output: node for node in int8.graph.node for output in node.output}
+    of_conv = [
+        node
+        for node in int8.graph.node
+        if node.op_type == "Clip" and made_by[node.input[0]].op_type == "Conv"
+    ]
+    assert not of_conv
+    old, new = (run_graph(each, images)["probabilities"] for each in (model, int8))
+    assert np.abs(new - old).max(axis=1).mean() < 0.1
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(0.93, True), (1.2, False)])
+def test_it_says_so_where_8_bits_gain_nothing(
+    float32: Path,
+    colours: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ratio: float,
+    said: bool,
+) -> None:
+    speedup = {"ONNX Runtime": {1: 0.9, 32: ratio}, "OpenVINO": {1: 0.8, 32: 0.7}}
+    monkeypatch.setattr(quantization_report, "measure_speedup", lambda *_: speedup)
+    result = _isoserve(
+        "quantize", float32, colours / "test", "--output", tmp_path / "out.onnx", "--limit", 50,
+        "--range-images", RANGE_IMAGES, "--max-accuracy-loss", 0.1, "--max-auroc-loss", 0.2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    warning = (
+        f"8 bits gain nothing here by ONNX Runtime or OpenVINO: serve the float32 file, {float32}"
+    )
+    assert (warning in result.stderr) == said
+    assert f"by ONNX Runtime, batch 32: {ratio:.2f} times float32's" in result.stdout
 
 
 def test_its_p_values_rank_among_its_own_scores(int8: Path, held_out: LabelledImages) -> None:
