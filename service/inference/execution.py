@@ -17,11 +17,14 @@ PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """As the operator says it."""
+    """As the operator says it, or as a trial of the file has found."""
 
     device: Device = "cpu"
     engine: EngineChoice = "onnxruntime"
     precision: PrecisionChoice = "auto"
+    disagreement: float | None = None
+    """How far this engine and precision were found to differ from the reference on the very file:
+    they are not compared again then."""
 
 
 DEFAULT_EXECUTION = Execution()

@@ -37,5 +37,6 @@ class LoadReply:
     sha256: str = ""
     engine: EngineName = "onnxruntime"
     precision: Precision = "float32"
+    disagreement: float = 0.0
     reason: str = ""
     detail: str = ""

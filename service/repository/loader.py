@@ -77,7 +77,9 @@ class ModelLoader:
             data = read_model_bytes(path, settings.max_model_bytes)
             if hashlib.sha256(data).hexdigest() != reply.sha256:
                 raise ModelRefused("changed", "the file was changed while it was being loaded")
-            chosen = Execution(settings.device, reply.engine, reply.precision)
+            # What an 8-bit file's other operators were computed in is not said, so compare again.
+            compared = None if reply.precision == "int8" else reply.disagreement
+            chosen = Execution(settings.device, reply.engine, reply.precision, compared)
             model = load_model(name, version, data, slots, settings.max_batch, chosen)
             model.decide_by = settings.decide_by
             return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +93,57 @@ def test_an_engine_that_disagrees_is_refused_with_the_figure(
 
 
 @needs_openvino
-def test_auto_takes_the_fastest_that_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {"OpenVinoSession": 1.0, "InferenceSession": 2.0}
-    monkeypatch.setattr(engines, "_seconds", lambda session, *_: times[type(session).__name__])
-    assert loaded(Execution(engine="auto")).form.engine == "openvino"
-    times["InferenceSession"] = 0.5
-    assert loaded(Execution(engine="auto")).form.engine == "onnxruntime"
+@pytest.mark.parametrize(("is_faster", "engine"), [(True, "openvino"), (False, "onnxruntime")])
+def test_auto_takes_the_fastest_that_agrees(
+    monkeypatch: pytest.MonkeyPatch, is_faster: bool, engine: str
+) -> None:
+    monkeypatch.setattr(engines, "_is_faster", lambda *_: is_faster)
+    assert loaded(Execution(engine="auto")).form.engine == engine
+
+
+class TimedSession:
+    """Takes so many seconds a run, and what else the machine does makes some runs longer."""
+
+    def __init__(self, machine: BusyMachine, seconds: float) -> None:
+        self.machine, self.seconds = machine, seconds
+
+    def run(self, *_: object) -> list[NDArray[np.float32]]:
+        self.machine.now += self.seconds * next(self.machine.slower)
+        return []
+
+
+class BusyMachine:
+    """A clock, and by how much longer each run takes there."""
+
+    def __init__(self, busy: int) -> None:
+        self.now = 0.0
+        self.slower = chain(repeat(10.0, busy), repeat(1.0))
+
+
+@pytest.mark.parametrize("busy", range(8))
+@pytest.mark.parametrize("seconds", [0.9, 1.1])
+def test_a_machine_that_is_busy_for_a_while_does_not_change_the_choice(
+    monkeypatch: pytest.MonkeyPatch, busy: int, seconds: float
+) -> None:
+    machine = BusyMachine(busy)
+    monkeypatch.setattr(engines.time, "perf_counter", lambda: machine.now)
+    card = loaded().card
+    reference = engines.Reference(TimedSession(machine, 1.0), card, b"", card.output_names)
+    assert engines._is_faster(TimedSession(machine, seconds), reference, 8) == (seconds < 1)
+
+
+@needs_openvino
+def test_what_a_trial_compared_is_not_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = loaded(Execution(engine="openvino", precision="float32")).form
+
+    def compare(*_: object) -> None:
+        raise AssertionError("it was compared")
+
+    monkeypatch.setattr(engines, "_compare", compare)
+    known = Execution("cpu", tried.engine, tried.precision, tried.disagreement)
+    assert loaded(known).form == tried
+    with pytest.raises(AssertionError):
+        loaded(Execution(engine="openvino", precision="float32"))
 
 
 def test_auto_without_openvino_is_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
