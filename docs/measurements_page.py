@@ -82,7 +82,8 @@ def _in_short() -> str:
         f"{100 * engines['agreement'][best]['same_verdict']:.1f} % of the verdicts are the same.\n"
         "- Images a second over HTTP against a bare ONNX Runtime loop on the same cores: "
         f"{ratios}.\n"
-        f"- Score and p-values against the same network with a plain SoftMax head: {costs}.\n"
+        f"- Scores and p-values of {_result('ood_overhead')['network']} against the same network "
+        f"with a plain SoftMax head: {costs}.\n"
         f"- {soak['offered']:,} mixed, hostile images in {soak['seconds'] / 60:g} minutes: memory "
         f"{_percent(soak['memory_growth'])}, {soak['lost']} requests without an answer. At "
         f"{overload['times']:g} times the load it can take, p99 of what is accepted "
@@ -146,9 +147,9 @@ def _ood_overhead() -> str:
         f"{_percent(row['ratio'] - 1)} at batch {row['batch_size']}" for row in found["rows"]
     )
     return (
-        f"- **What the OOD scores cost**: the default network with score and p-values "
-        f"against the same with a plain SoftMax head, time of a run {costs} (median of "
-        f"{found['rows'][0]['rounds']} pairs; `{found['command']}`)."
+        f"- **What the OOD scores cost**: {found['network']} with all scores and p-values "
+        f"against the same with a plain SoftMax head, {found['clock']} time of a run {costs} "
+        f"(median of {found['rows'][0]['rounds']} pairs; `{found['command']}`)."
     )
 
 
@@ -162,7 +163,8 @@ def _int8() -> str:
     accuracy = found["accuracy"]["int8"] - found["accuracy"]["float32"]
     auroc = min(each["int8"] - each["float32"] for each in found["auroc"].values())
     return (
-        f"- **The default network in 8 bits** (`isoserve quantize`): {faster}; accuracy "
+        f"- **8 bits** (`isoserve quantize`), {found['model']} with {found['network']}: {faster}; "
+        f"accuracy "
         f"{100 * accuracy:+.2f} points on {found['images']:,} images, the worst of "
         f"{len(found['auroc'])} AUROCs {100 * auroc:+.2f} (`{found['command']}`)."
     )

@@ -3,7 +3,7 @@
     python -m benchmarks.quantize data/cifar10/train --ood data/ood/* --output benchmarks/results
 
 The folder is what the model was trained on. Of its images those are taken that were held out, by
-the seed and the count in the model's card: the weights have not seen them, and the test set is not
+the seed and the counts in the model's card: the weights have not seen them, and the test set is not
 touched. The rest is what ``isoserve quantize`` does, without its bounds, to report a loss.
 """
 
@@ -34,7 +34,8 @@ def main() -> None:
     before = circumstances()
     model, card = read_model(given.model)
     images = load_class_folders(given.train_folder, card.input)
-    _, held_out = hold_out(images.labels, card.data.calibration_images, card.seed)
+    count = len(images) - card.data.training_images  # calibration and scales of the views
+    _, held_out = hold_out(images.labels, count, card.seed)
     outs = load_out_distributions(given.ood, card.input, Path(), given.limit)
     options = QuantizeOptions(max_accuracy_loss=1, max_auroc_loss=1)
     cost = quantize(model, card, images.take(held_out), outs, options).cost
@@ -43,6 +44,7 @@ def main() -> None:
         + " ".join(out.name for out in outs),
         **before,
         "model": card.name,
+        "network": card.network,
         "images": cost.n,
         "range_images": options.range_images,
         "seed": options.seed,

@@ -34,6 +34,7 @@ from isoserve.models.cpu_quota import usable_cores
 from isoserve.models.errors import InputError
 from isoserve.models.image_files.folder import LeftOut, describe_left_out
 from isoserve.models.text import escape_control, pluralize
+from isoserve.service.inference.reasons import WORDS
 from isoserve.service.inference.verdicts import VerdictRequest
 from isoserve.service.settings import ENV_PREFIX, Settings
 
@@ -152,16 +153,22 @@ def table_line(path: str, result: Result) -> str:
     """Columns of fixed width, the path last; what cannot be shown in a line is escaped."""
     shown = escape_control(path)
     if isinstance(result, Problem):
-        return f"{'failed':<8}{'':<28}  {shown}: {escape_control(result.detail)}"
+        return f"{'failed':<8}{'':<{28 + REASON_WIDTH}}  {shown}: {escape_control(result.detail)}"
     verdict = "unknown" if result.ood.is_ood else "known"
     best = result.prediction
+    reason = result.ood.reason or ""  # servers of former versions give none
     return (
         f"{verdict:<8}{result.ood.p_value:<8.4f}{escape_control(best.label):<14} "
-        f"{best.probability:<5.3f}  {shown}"
+        f"{best.probability:<5.3f} {escape_control(_WORDS.get(reason, reason)):<{REASON_WIDTH}} "
+        f"{shown}"
     )
 
 
-TABLE_HEADER = f"{'verdict':<8}{'p-value':<8}{'class':<14} {'prob.':<5}  image"
+_WORDS = {str(view): words for view, words in WORDS.items()}
+REASON_WIDTH = max(map(len, WORDS.values()))
+TABLE_HEADER = (
+    f"{'verdict':<8}{'p-value':<8}{'class':<14} {'prob.':<5} {'reason':<{REASON_WIDTH}} image"
+)
 
 
 def json_line(path: str, result: Result) -> str:

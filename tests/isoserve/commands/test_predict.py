@@ -140,14 +140,28 @@ def test_the_table_is_plain_text_in_a_pipe_one_line_an_image(tmp_path: Path, mod
     (tmp_path / "strange\n\x1b[31m.png").write_bytes(colour(128, 128, 128))
     done = run(tmp_path, "--model", model)
     header, red, strange = done.stdout.splitlines()
-    assert header.split() == ["verdict", "p-value", "class", "prob.", "image"]
+    assert header.split() == ["verdict", "p-value", "class", "prob.", "reason", "image"]
     assert red.split()[0] == "known"
     assert red.split()[2] == "red"
     assert red.endswith("red.png")
     assert strange.split()[0] == "unknown"
+    assert "between two classes" not in red
+    assert strange[header.index("reason") :].startswith("between two classes ")
+    assert strange[header.index("image") :].startswith(str(tmp_path))
+    assert red[header.index("image") :].startswith(str(tmp_path))
     assert "\x1b" not in done.stdout
     assert strange.endswith(r"strange\u000a\u001b[31m.png")
     assert done.stderr.startswith("2 images: 1 known, 1 unknown, 0 failed")
+
+
+def test_the_line_in_the_documents_has_the_fields_of_a_line(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "grey.png").write_bytes(colour(128, 128, 128))
+    (found,) = lines(tmp_path, "--model", model)
+    page = Path(__file__).parents[3] / "docs" / "command-line.md"
+    shown = [json.loads(line) for line in page.read_text().splitlines() if line[:9] == '{"path": ']
+    assert flat(shown[0]).keys() == flat(found).keys()
+    assert shown[1].keys() == {"path", "error"}
+    assert shown[0]["ood"]["reason"] in ("entropic", "boundary", "density")
 
 
 def test_a_name_that_is_not_text_is_shown_all_the_same(tmp_path: Path, model: Path) -> None:
