@@ -89,8 +89,9 @@ def fogged(image: Image.Image, rng: random.Random) -> Image.Image:
 class Sender:
     """Posts images at a steady rate, on one connection."""
 
-    def __init__(self, client: httpx.Client, rate: float) -> None:
+    def __init__(self, client: httpx.Client, rate: float, model: str = "") -> None:
         self._client = client
+        self._asked = {"model": model} if model else {}
         self._pause = 1.0 / rate
         self._next = time.monotonic()
 
@@ -109,7 +110,7 @@ class Sender:
         file = io.BytesIO()
         image.save(file, "PNG")
         try:
-            answer = self._client.post("/v1/predict", content=file.getvalue())
+            answer = self._client.post("/v1/predict", params=self._asked, content=file.getvalue())
         except httpx.TransportError as error:
             log.warning("no answer: %s", error)
             return None
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--rate", type=float, default=20.0, help="images a second")
     parser.add_argument("--images", type=Path, default=Path("/images"))
+    parser.add_argument("--model", default="", help="by name; the service's default if not given")
     parser.add_argument("--seconds", type=float, default=120.0, help="length of each phase")
     parser.add_argument("--rounds", type=int, default=0, help="0: without end")
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=ROUND)
@@ -156,7 +158,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with httpx.Client(base_url=given.url, timeout=10) as client:
-        sender = Sender(client, given.rate)
+        sender = Sender(client, given.rate, given.model)
         sender.wait_until_ready()
         rng = random.Random(0)
         images = folder_images(given.images)

@@ -89,3 +89,11 @@ def test_prometheus_finds_the_containers_by_the_names_they_have_here() -> None:
     assert SERVICES["isoserve-gpu"]["networks"]["default"]["aliases"] == ["isoserve"]
     target = prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
     assert target == ["alertmanager:9093"]
+
+
+def test_the_models_that_the_file_names_are_in_the_image() -> None:
+    served = {folder.name for folder in (ROOT / "model_repository").iterdir() if folder.is_dir()}
+    words = " ".join([COMPOSE.read_text(), *SERVICES["traffic"]["command"]])
+    named = re.findall(r"(?:model=|TRAFFIC_MODEL[=:]-?)(\w+)", words)
+    assert set(named) == served == {"cifar10", "clothes"}
+    assert "COPY model_repository /models" in (ROOT / "Dockerfile").read_text()

@@ -43,6 +43,8 @@ def test_one_round_reaches_the_service(
         "0.2",
         "--rounds",
         "1",
+        "--model",
+        "tiny",
     ]
     monkeypatch.setattr(sys, "argv", [*arguments, "--images", "/nonexistent"])
     before = judged()
