@@ -23,6 +23,7 @@ from benchmarks.serving.load import Post
 from isoserve.models.cpu_quota import usable_cores
 
 START_SECONDS = 40
+LOOK_SECONDS = 0.02
 
 
 def as_it_is(image: bytes) -> tuple[dict[str, str], bytes]:
@@ -129,17 +130,18 @@ class Running:
     candidate: Candidate
     port: int
     process: subprocess.Popen[bytes] = field(repr=False)
+    seconds_to_first_answer: float = 0.0
 
     def resident_mb(self) -> float:
         """Resident memory of the process and its children, proportional, in MB."""
         return sum(_proportional_kb(pid) for pid in _family(self.process.pid)) / 1024
 
     def processor_seconds(self) -> float:
-        """What the process and its children have used of the cores, in 10 ms."""
+        """What the process, its children and those that have ended used of the cores, in 10 ms."""
         ticks = 0
         for pid in _family(self.process.pid):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
+            ticks += sum(map(int, fields[11:15]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def descriptors(self) -> int:
@@ -169,6 +171,7 @@ def running(
         "CORES": str(usable_cores()),
         "ORT_DISABLE_TELEMETRY": "1",
     }
+    started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", candidate.module, *given, *flags],
         env=environment,
@@ -178,7 +181,7 @@ def running(
     )
     try:
         _wait_until_it_answers(port, candidate.post(image.read_bytes()), process)
-        yield Running(candidate, port, process)
+        yield Running(candidate, port, process, time.monotonic() - started)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -200,7 +203,7 @@ def _wait_until_it_answers(port: int, post: Post, process: subprocess.Popen[byte
                     return
             except httpx.TransportError:
                 pass
-            time.sleep(0.2)
+            time.sleep(LOOK_SECONDS)
     raise RuntimeError(f"{process.args!r} does not answer at {url}")
 
 
