@@ -54,6 +54,9 @@ def test_export_evaluate_and_calibrate(run: Path, colours: Path, tmp_path: Path)
     assert card.name == "again"
     assert [row.out_distribution for row in card.evaluation] == ["gaussian", "greens"]
     assert report["out_distributions"] == [row.model_dump() for row in card.evaluation]
+    alone = report["views"]["greens"]
+    assert list(alone) == ["entropic", "boundary", "density"]
+    assert all(0 <= value <= 1 for measures in alone.values() for value in measures.values())
     result = _isoserve("calibrate", exported, colours / "test", "--alpha", 0.2)
     assert result.exit_code == 0, result.output
     _, card = read_model(exported)

@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from isoserve.models.card import HeldOut, ModelCard, OODResult
+from isoserve.models.combination import VIEWS, View
 from isoserve.models.errors import InputError
 from isoserve.training.atomic import atomic_path
 from isoserve.training.data import LabelledImages
@@ -34,6 +35,8 @@ class Evaluation:
     """The test images."""
     out_scores: dict[str, NDArray[np.float32]]
     """Deciding scores, by out-distribution."""
+    views: dict[str, dict[View, dict[str, float]]]
+    """What each score in the file would be worth alone: out-distribution -> view -> measure."""
 
     def added_to(self, card: ModelCard) -> ModelCard:
         """The card with this evaluation in place of any former one."""
@@ -53,6 +56,7 @@ class Evaluation:
             "test": self.test.model_dump(),
             "worst_images": [self._described(image, card) for image in self.worst()],
             "out_distributions": [result.model_dump() for result in self.out_distributions],
+            "views": self.views,
         }
         with atomic_path(folder / "evaluation.json") as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
@@ -99,12 +103,17 @@ def evaluate(
     check_classes(test, card)
     inside = run_graph(model, test.pixels)
     alpha = np.float32(card.calibration.alpha)
-    results, out_scores = [], {}
+    results, out_scores, views = [], {}, {}
     for out in out_distributions:
         outside = run_graph(model, out.pixels)
         scores = deciding_scores(outside)
         metrics = ood_metrics(deciding_scores(inside), scores)
         out_scores[out.name] = scores
+        views[out.name] = {
+            view: _alone(inside[f"{view}_score"], outside[f"{view}_score"])
+            for view in VIEWS
+            if f"{view}_score" in inside
+        }
         results.append(
             OODResult(
                 out_distribution=out.name,
@@ -117,7 +126,12 @@ def evaluate(
             )
         )
     held_out = judge("test", inside, test.labels, card.calibration.alpha)
-    return Evaluation(held_out, results, inside, test, out_scores)
+    return Evaluation(held_out, results, inside, test, out_scores, views)
+
+
+def _alone(inside: NDArray[np.float32], outside: NDArray[np.float32]) -> dict[str, float]:
+    metrics = ood_metrics(inside, outside)
+    return {"auroc": metrics.auroc, "tnr_at_tpr95": metrics.tnr_at_tpr95}
 
 
 def check_classes(images: LabelledImages, card: ModelCard) -> None:
