@@ -4,95 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from gated_model import (
+    LARGE,
+    first_batch_is_running,
+    gated,
+    job,
+    run,
+)
 from image_bytes import colour
-from tiny_model import TinyModel, write_tiny_model
 
 from isoserve.service.batching import batch_runner as batch
-from isoserve.service.batching.admission import QueueLimits
-from isoserve.service.batching.errors import InferenceFailed, QueueFull, Unavailable
-from isoserve.service.batching.image_cost import LARGE_SECONDS, ImageCost
-from isoserve.service.batching.job import AwaitedJob
+from isoserve.service.batching.errors import QueueFull, Unavailable
 from isoserve.service.batching.micro_batcher import MicroBatcher
-from isoserve.service.inference.image_limits import ImageLimits
 from isoserve.service.inference.images import InvalidImage
-from isoserve.service.inference.model import Model
-from isoserve.service.inference.outputs import Outputs, Pixels
-from isoserve.service.observability.metrics import Metrics
-from isoserve.service.repository.repository import Repository
+from isoserve.service.inference.outputs import Pixels
 from isoserve.service.repository.versions import ServingModel
-from isoserve.service.settings import Settings
-
-LARGE = ImageCost(LARGE_SECONDS, 1000)
-IMAGES = ImageLimits(10_000, 1_000)
-RED = np.full((8, 8, 3), (255, 0, 0), dtype=np.uint8)
-
-
-class GatedModel:
-    """Stands in for a model in memory: each run waits until the test opens the gate."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self.card = model.card
-        self.gate = threading.Event()
-        self.batches: list[int] = []
-        self.entered = threading.Semaphore(0)
-        self.threads: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def run(self, slot: int, images: Pixels) -> Outputs:
-        self.threads.append(threading.current_thread().name)
-        self.batches.append(len(images))
-        self.entered.release()
-        assert self.gate.wait(20)
-        return self._model.run(slot, images)
-
-
-@pytest.fixture(name="served")
-def _served(tmp_path: Path) -> ServingModel:
-    """A loaded tiny model behind a gate."""
-    write_tiny_model(tmp_path / "m" / "1" / "model.onnx", TinyModel())
-    repository = Repository(Settings(repository=tmp_path, max_batch=2), 2, Metrics())
-    repository.scan()
-    served = repository.resolve("m", None)
-    return ServingModel(GatedModel(served.model), served.series)  # type: ignore[arg-type]
-
-
-def gated(served: ServingModel) -> GatedModel:
-    assert isinstance(served.model, GatedModel)
-    return served.model
-
-
-def job(served: ServingModel, source: bytes | Pixels = RED) -> AwaitedJob:
-    def build_response(outputs: Outputs, row: int, pixels: Pixels) -> int:  # noqa: ARG001
-        return int(outputs.probabilities[row].argmax())
-
-    return AwaitedJob(served, source, build_response)
-
-
-def run(scenario: Callable[[MicroBatcher], Awaitable[Any]], slots: int = 1, **limits: Any) -> Any:
-    """Run the scenario with a batcher on a fresh event loop."""
-
-    async def main() -> Any:
-        chosen = {"images": 100, "seconds": 30.0, "max_batch": 4, **limits}
-        batcher = MicroBatcher(slots, QueueLimits(**chosen), IMAGES, Metrics())
-        try:
-            return await scenario(batcher)
-        finally:
-            await asyncio.to_thread(batcher.close)
-
-    return asyncio.run(main())
-
-
-async def first_batch_is_running(served: ServingModel) -> None:
-    assert await asyncio.to_thread(gated(served).entered.acquire, timeout=20)
 
 
 def test_a_lone_image_runs_at_once_and_waiters_share_one_run_up_to_the_limit(
@@ -201,19 +130,6 @@ def test_closing_finishes_what_was_left_to_the_loop(served: ServingModel) -> Non
     run(scenario)
 
 
-def test_a_bad_image_fails_alone(served: ServingModel) -> None:
-    async def scenario(batcher: MicroBatcher) -> list[Any]:
-        sources = [RED, b"garbage", colour(0, 255, 0), colour(0, 0, 255)[:-20]]
-        jobs = [job(served, source) for source in sources]
-        gated(served).gate.set()
-        batcher.submit(jobs)
-        return await asyncio.gather(*(j.future for j in jobs))
-
-    first, bad, second, _ = run(scenario)
-    assert (first, second) == (0, 1)
-    assert isinstance(bad, InvalidImage)
-
-
 def test_more_images_than_the_limit_are_turned_away_at_once_all_or_none(
     served: ServingModel,
 ) -> None:
@@ -298,42 +214,6 @@ def test_closing_finishes_large_images_too(served: ServingModel) -> None:
     assert isinstance(error, InvalidImage)
 
 
-def test_a_cancelled_image_is_not_computed(served: ServingModel) -> None:
-    async def scenario(batcher: MicroBatcher) -> None:
-        running, gone, kept = job(served), job(served), job(served)
-        batcher.submit([running])
-        await first_batch_is_running(served)
-        batcher.submit([gone, kept])
-        gone.future.cancel()
-        gated(served).gate.set()
-        await asyncio.gather(running.future, kept.future)
-
-    run(scenario)
-    assert gated(served).batches == [1, 1]
-
-
-def test_a_failing_network_answers_500_and_the_slot_goes_on(
-    served: ServingModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(slot: int, images: Pixels) -> Outputs:  # noqa: ARG001
-        raise RuntimeError("secret internals")
-
-    async def scenario(batcher: MicroBatcher) -> None:
-        gated(served).gate.set()
-        broken = job(served)
-        with monkeypatch.context() as patch:
-            patch.setattr(gated(served), "run", fail)
-            batcher.submit([broken])
-            failure = await broken.future
-        assert isinstance(failure, InferenceFailed)
-        assert "secret" not in failure.detail
-        well = job(served)
-        batcher.submit([well])
-        assert await well.future == 0
-
-    run(scenario)
-
-
 def test_closing_finishes_what_waits_and_then_takes_no_more(served: ServingModel) -> None:
     async def scenario(batcher: MicroBatcher) -> None:
         jobs = [job(served) for _ in range(6)]
@@ -345,49 +225,3 @@ def test_closing_finishes_what_waits_and_then_takes_no_more(served: ServingModel
             batcher.submit([job(served)])
 
     run(scenario)
-
-
-class UnanswerableJob(AwaitedJob):
-    """Its answer cannot be given."""
-
-    def set_result(self, answer: Any) -> None:
-        raise RuntimeError(answer)
-
-
-@pytest.mark.parametrize("cost", [1e-4, 2e-3])
-def test_an_answer_that_cannot_be_given_harms_no_other(served: ServingModel, cost: float) -> None:
-    async def scenario(batcher: MicroBatcher) -> list[int]:
-        gated(served).gate.set()
-        answers = []
-        for _ in range(2):
-            batcher._admission.seconds_an_image = cost
-            other = job(served)
-            batcher.submit([UnanswerableJob(served, RED, other.build_response), other])
-            answers.append(await asyncio.wait_for(other.future, 20))
-        return answers
-
-    assert run(scenario) == [0, 0]
-
-
-def test_an_unforeseen_error_ends_no_thread_of_the_large_images(
-    served: ServingModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decode = batch.decode
-
-    def failing(body: bytes, *rest: Any) -> Pixels:
-        return decode(body, *rest) if body.startswith(b"\x89PNG") else 1 / 0  # type: ignore[return-value]
-
-    async def scenario(batcher: MicroBatcher) -> list[Any]:
-        monkeypatch.setattr(batch, "decode", failing)
-        gated(served).gate.set()
-        answers = []
-        for source in (b"a mine", colour(0, 0, 255)):
-            photo = job(served, source)
-            photo.cost = LARGE
-            batcher.submit([photo])
-            answers.append(await asyncio.wait_for(photo.future, 20))
-        return answers
-
-    failed, answer = run(scenario)
-    assert isinstance(failed, InferenceFailed)
-    assert answer == 2

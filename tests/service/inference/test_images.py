@@ -5,22 +5,18 @@ from __future__ import annotations
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from image_answers import LIMITS, SPEC, answer, many_scans, png, refusal_of, with_height
 from image_bytes import (
     PNG_END,
     encode,
     exif,
     noise,
     opened,
-    png_header,
-    png_of,
-    segment,
-    with_segments,
 )
 from PIL import Image
 
@@ -31,46 +27,6 @@ from isoserve.service.app import create_app
 from isoserve.service.inference.image_limits import ImageLimits
 from isoserve.service.inference.images import InvalidImage, Reason, check_header, decode
 from isoserve.service.settings import Settings
-
-SPEC = InputSpec(height=32, width=32)
-LIMITS = ImageLimits()
-END = b"\xff\xd9"
-
-
-def png(width: int, height: int, *between: tuple[bytes, bytes], data: bytes | None = None) -> bytes:
-    """A gray PNG, all zeros unless the image data are given."""
-    data = zlib.compress(bytes(height * (width + 1))) if data is None else data
-    return png_of(png_header(width, height), *between, (b"IDAT", data), (b"IEND", b""))
-
-
-def with_height(jpeg: bytes, height: int) -> bytes:
-    frame = max(jpeg.find(b"\xff\xc0"), jpeg.find(b"\xff\xc2"))
-    return jpeg[: frame + 5] + struct.pack(">H", height) + jpeg[frame + 7 :]
-
-
-def refusal_of(body: bytes, limits: ImageLimits = LIMITS) -> InvalidImage | None:
-    """What the client is answered, or None where there are pixels."""
-    try:
-        check_header(body, limits)
-        pixels = decode(body, SPEC, limits)
-    except InvalidImage as refusal:
-        return refusal
-    assert pixels.shape == (32, 32, 3)
-    assert pixels.dtype == np.uint8
-    return None
-
-
-def answer(body: bytes, limits: ImageLimits = LIMITS) -> str:
-    """'served', or the reason of the refusal."""
-    refusal = refusal_of(body, limits)
-    if refusal is None:
-        return "served"
-    assert refusal.status in (400, 413, 415)
-    assert refusal.reason in list(Reason)
-    assert ";" in refusal.detail or ":" in refusal.detail  # ... and what would be right
-    for internal in ("PIL", "Pillow", "simplejpeg", "object at", "Error", "models", "/"):
-        assert internal not in refusal.detail
-    return str(refusal.reason)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -129,119 +85,6 @@ def test_a_file_cut_anywhere_is_refused(kind: str, options: dict[str, Any]) -> N
     # A GIF's last two bytes say only that nothing follows.
     for length in [*range(30), *np.linspace(30, len(body) - 3, 60, dtype=int)]:
         assert answer(body[:length]) in ("empty", "truncated", "corrupt", "format_not_allowed")
-
-
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_jpeg_with_fewer_rows_than_it_declares_is_refused(
-    options: dict[str, Any], mode: str
-) -> None:
-    body = encode("JPEG", noise(64, 64, mode), **options)
-    assert answer(body) == "served"
-    for height in (65, 81, 128, 500, 3000):
-        assert answer(with_height(body, height)) == "truncated"
-
-
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.97])
-def test_a_jpeg_cut_and_closed_again_is_refused(share: float) -> None:
-    body = encode("JPEG", noise(96, 96))
-    cut = body[: int(len(body) * share)].rstrip(b"\xff")
-    assert answer(cut + END) == "truncated"
-    assert answer(cut + bytes(len(body) - len(cut))) == "truncated"  # a tail never written
-
-
-def scan_starts(body: bytes) -> list[int]:
-    """Where each scan of a JPEG begins, its tables before it included."""
-    starts = [at for at in range(len(body)) if body[at : at + 2] == b"\xff\xda"]
-    return starts[:1] + [
-        max(body.rfind(b"\xff\xc4", before, at), before) if b"\xff\xc4" in body[before:at] else at
-        for before, at in pairwise(starts)
-    ]
-
-
-def test_a_progressive_jpeg_is_refused_where_its_first_scan_is_short() -> None:
-    body = encode("JPEG", noise(96, 96), progressive=True)
-    first, second, *others = scan_starts(body)
-    short = body[: (first + second) // 2].rstrip(b"\xff")
-    assert answer(short + body[second:]) == "truncated"
-    assert answer(short + END) == "truncated"
-    for at, after in zip((second, *others), (*others, len(body) - 2), strict=True):
-        missing = body[: (at + after) // 2].rstrip(b"\xff")
-        assert answer(missing + body[after:]) == "served"  # coarser, and whole
-        assert answer(missing + END) == "served"
-        assert answer(missing) == "truncated"
-        assert answer(missing + bytes(99)) == "truncated"
-
-
-FOREIGN = {
-    "nothing": b"",
-    "another image": encode("JPEG", noise(16, 16)),
-    "a frame header": encode("JPEG")[encode("JPEG").index(b"\xff\xc0") :],
-    "a marker that does not exist": b"\xff\x05abc",
-    "a reserved marker": b"\xff\xf0\0\4ab",
-    "a length beyond the end": b"\xff\xe1\xff\xf0abc",
-    "zeros": bytes(4096),
-    "text": b"hello world " * 9,
-    "restart markers": b"\xff\xd3" * 9,
-}
-
-
-@pytest.mark.parametrize("foreign", FOREIGN)
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_jpeg_whole_but_for_its_end_marker_is_served_whatever_follows(
-    foreign: str, options: dict[str, Any], mode: str
-) -> None:
-    body = encode("JPEG", noise(64, 64, mode), **options)
-    shown = decode(body, SPEC, LIMITS)
-    assert np.array_equal(decode(body[:-2] + FOREIGN[foreign], SPEC, LIMITS), shown)
-    assert np.array_equal(decode(body + FOREIGN[foreign], SPEC, LIMITS), shown)
-    for rows in (81, 500):
-        assert answer(with_height(body, rows)[:-2] + FOREIGN[foreign]) == "truncated"
-    cut = body[: len(body) * 2 // 3].rstrip(b"\xff") + FOREIGN[foreign]
-    assert answer(cut) in ("truncated", "corrupt")
-
-
-@pytest.mark.parametrize("junk", [b"\0", b"ab", b"\xff", b"\0" * 999])
-@pytest.mark.parametrize("marker", [0xE1, 0xE2, 0xFE])
-def test_stray_bytes_behind_metadata_are_passed_over(junk: bytes, marker: int) -> None:
-    body = encode("JPEG")
-    crowded = with_segments(body, segment(marker, exif(1)) + junk)
-    assert np.array_equal(decode(crowded, SPEC, LIMITS), decode(body, SPEC, LIMITS))
-
-
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
-def test_an_honest_gray_corner_is_no_filler(options: dict[str, Any]) -> None:
-    gray = Image.new("RGB", (96, 96), (128, 128, 128))
-    gray.paste(noise(48, 48), (0, 0))
-    body = encode("JPEG", gray, quality=1, **options)
-    assert answer(body[:-2] + b"abcdefabcdef" + END) == "served"
-    for rows in (97, 200):
-        assert answer(with_height(body[:-2] + b"abcdefabcdef" + END, rows)) in (
-            "truncated",
-            "served" if rows == 97 else "truncated",  # within the last blocks
-        )
-
-
-@pytest.mark.parametrize(("place", "value"), [(4, 12), (4, 16), (1, 0xC3), (1, 0xC5), (1, 0xCB)])
-def test_kinds_of_jpeg_that_are_not_read_are_named(place: int, value: int) -> None:
-    body = encode("JPEG")
-    frame = body.index(b"\xff\xc0")
-    changed = body[: frame + place] + bytes([value]) + body[frame + place + 1 :]
-    refusal = refusal_of(changed)
-    assert refusal is not None
-    assert (refusal.status, refusal.reason) == (415, "format_not_allowed")
-    assert "not supported" in refusal.detail
-    with pytest.raises(InvalidImage):
-        check_header(changed, LIMITS)
-
-
-def test_a_damaged_jpeg_that_viewers_show_is_served_unless_rows_are_missing() -> None:
-    body = encode("JPEG", noise(64, 64))
-    tables = body.index(b"\xff\xc4")
-    junk = body[:tables] + b"some junk" + body[tables:]
-    assert np.array_equal(decode(junk, SPEC, LIMITS), decode(body, SPEC, LIMITS))
-    assert answer(with_height(junk, 200)) == "truncated"
 
 
 def test_a_png_whose_filler_pillow_would_show_is_refused() -> None:
@@ -303,32 +146,6 @@ def test_a_damaged_tiff_is_refused_and_writes_nothing(
     assert capfd.readouterr().err == ""
 
 
-def large_jpeg(width: int, height: int, **options: Any) -> bytes:
-    return encode("JPEG", Image.new("RGB", (width, height), (90, 120, 40)), quality=60, **options)
-
-
-@pytest.mark.parametrize("size", [(6000, 4000), (8064, 6048)])
-def test_jpegs_of_24_and_48_megapixels_are_served(size: tuple[int, int]) -> None:
-    body = large_jpeg(*size)
-    check_header(body, LIMITS)
-    shown = decode(body, SPEC, LIMITS).astype(int)
-    assert np.abs(shown - (90, 120, 40)).max() <= 3
-
-
-def test_a_jpeg_is_bound_by_what_decoding_costs() -> None:
-    assert answer(with_height(large_jpeg(8200, 64), 8200)) == "too_many_pixels"
-    progressive = large_jpeg(6000, 4000, progressive=True)
-    assert answer(progressive) == "served"
-    small = ImageLimits(max_pixels=5_000_000)
-    assert answer(progressive, small) == "too_many_pixels"  # it is held whole
-    assert answer(large_jpeg(6000, 4000), small) == "served"
-    # A large input leaves nothing to be saved.
-    with pytest.raises(InvalidImage, match="6000 x 4000 .* MB to decode"):
-        decode(large_jpeg(6000, 4000), InputSpec(height=2000, width=2000), small)
-    quick = ImageLimits(max_decode_seconds=0.001)
-    assert answer(png(1000, 1000), quick) == "too_many_pixels"
-
-
 def test_a_heic_photograph_of_24_megapixels_is_within_the_limits() -> None:
     def box(kind: bytes, *contents: bytes) -> bytes:
         body = b"".join(contents)
@@ -357,13 +174,6 @@ def test_bombs_in_what_pixels_do_not_need_are_harmless(kind: bytes) -> None:
     assert answer(png(20, 20, (kind, payload))) == "served"
 
 
-def test_a_jpeg_full_of_exif_blocks_is_harmless() -> None:
-    tiff = b"Exif\0\0MM\0*\0\0\0\x08\x15\x00" + struct.pack(">HHII", 0x9000, 7, 60_000, 8) * 5376
-    body = encode("JPEG")
-    crowded = with_segments(body, *[segment(0xE1, tiff)] * 100)
-    assert np.array_equal(decode(crowded, SPEC, LIMITS), decode(body, SPEC, LIMITS))
-
-
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
 def test_of_thousands_of_frames_the_first_is_shown(kind: str) -> None:
     frames = [Image.new("L", (16, 16), value % 250) for value in range(1000)]
@@ -374,24 +184,6 @@ def test_of_thousands_of_frames_the_first_is_shown(kind: str) -> None:
     with opened(body) as image:
         assert getattr(image, "n_frames", 1) > 100
     assert np.array_equal(decode(body, SPEC, LIMITS), np.zeros((32, 32, 3)))
-
-
-def many_scans(scans: int) -> bytes:
-    """A progressive JPEG whose last scan is repeated."""
-    body = encode("JPEG", progressive=True)
-    last = body.rindex(b"\xff\xda")
-    repeated = scans - body.count(b"\xff\xda")
-    return body[:last] + body[last:-2] * (repeated + 1) + b"\xff\xd9"
-
-
-def test_jpeg_scans_are_capped_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert answer(encode("JPEG", progressive=True)) == "served"
-    monkeypatch.setattr(isoserve.service.inference.images, "decode_pixels", never)
-    assert answer(many_scans(LIMITS.max_jpeg_scans + 1)) == "too_many_scans"
-
-
-def never(*_: object) -> None:
-    raise AssertionError("this is not to be reached")
 
 
 def test_run_length_coded_bmps_are_served_when_small() -> None:

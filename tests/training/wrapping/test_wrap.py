@@ -2,122 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from PIL import Image
-from running_server import ROOT, StartServer
+from plain_classifier import (
+    CLASSES,
+    MEAN,
+    SIZE,
+    STATED,
+    STD,
+    Net,
+    Pixels,
+    Variant,
+    draw,
+    prepared,
+    variant,
+)
+from running_server import StartServer
 from scipy.special import softmax
 from scipy.stats import kstest, kstwobign
-from torch import nn
 
 import isoserve as iso
 from isoserve.models.card import SCHEMA_2_OUTPUTS
 from isoserve.training.onnx_graph import read_model, run_graph
-
-CLASSES = ("blue", "green", "red")
-COLOURS = np.array([(60, 60, 170), (60, 170, 60), (170, 60, 60)])
-MEAN, STD = (0.4, 0.35, 0.3), (0.2, 0.25, 0.3)
-STATED = {"mean": MEAN, "std": STD}
-SIZE = 16
-
-Pixels = NDArray[np.uint8]
-
-
-def draw(n: int, seed: int) -> tuple[Pixels, NDArray[np.int64]]:
-    generator = np.random.default_rng(seed)
-    labels = np.arange(n) % 3
-    shade = generator.normal(0, 25, (n, 1, 1, 3))
-    noise = generator.normal(0, 40, (n, SIZE, SIZE, 3))
-    return np.clip(COLOURS[labels][:, None, None] + shade + noise, 0, 255).astype(np.uint8), labels
-
-
-def prepared(pixels: Pixels) -> NDArray[np.float32]:
-    """As the classifier was trained: [N, 3, H, W]."""
-    found = (pixels.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
-    return found.transpose(0, 3, 1, 2)
-
-
-class Net(nn.Module):
-    """torchvision's shape: a body, average pool, dropout and ``fc``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 12, 3, stride=2), nn.BatchNorm2d(12), nn.ReLU())
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.drop = nn.Dropout(0.2)
-        self.fc = nn.Linear(12, 3)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.pool(self.body(images))
-        return self.fc(self.drop(features.view(features.shape[0], -1)))
-
-
-@pytest.fixture(scope="module", name="net")
-def _net() -> Net:
-    torch.manual_seed(0)
-    net = Net()
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
-    for step in range(25):
-        pixels, labels = draw(48, seed=step)
-        loss = nn.functional.cross_entropy(
-            net(torch.from_numpy(prepared(pixels))), torch.from_numpy(labels)
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return net.eval()
-
-
-@pytest.fixture(scope="module", name="photos")
-def _photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("wrapped") / "photos"
-    pixels, labels = draw(1500, seed=1000)
-    for name in CLASSES:
-        (root / name).mkdir(parents=True)
-    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        Image.fromarray(image).save(root / CLASSES[label] / f"{index:04d}.png", compress_level=0)
-    return root
-
-
-@pytest.fixture(scope="module", name="few")
-def _few(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """150 of the images, for what needs no more."""
-    root = tmp_path_factory.mktemp("few") / "few"
-    for name in CLASSES:
-        (root / name).mkdir(parents=True)
-        for file in sorted((photos / name).iterdir())[:50]:
-            (root / name / file.name).symlink_to(file)
-    return root
-
-
-@pytest.fixture(scope="module", name="logits")
-def _logits(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As ``torch.onnx.export`` of years writes it: opset 17, batch of one."""
-    path = tmp_path_factory.mktemp("classifier") / "net.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            net,
-            (torch.zeros(1, 3, SIZE, SIZE),),
-            path,
-            input_names=["image"],
-            output_names=["logits"],
-            opset_version=17,
-            dynamo=False,
-        )
-    return path
 
 
 def probabilities_of(net: Net, pixels: Pixels) -> NDArray[np.float64]:
@@ -190,9 +103,6 @@ def test_the_features_of_a_module_are_named(
     check_verdicts(path, net)
 
 
-Variant = Callable[[onnx.ModelProto], None]
-
-
 def with_probabilities(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Softmax", ["logits"], ["shares"], axis=-1))
     model.graph.output[0].name = "shares"
@@ -228,13 +138,6 @@ def with_channels_last(model: onnx.ModelProto) -> None:
     shape = model.graph.input[0].type.tensor_type.shape
     for dim, size in zip(shape.dim, (1, SIZE, SIZE, 3), strict=True):
         dim.dim_value = size
-
-
-def variant(logits: Path, path: Path, change: Variant) -> Path:
-    model = onnx.load_model(logits)
-    change(model)
-    onnx.save_model(model, path)
-    return path
 
 
 def gemm_input(logits: Path) -> str:
@@ -277,87 +180,3 @@ def test_a_network_of_bgr_in_0_to_255(logits: Path, few: Path, net: Net, tmp_pat
     with pytest.raises(iso.InputError, match=r"likely cause: --bgr would give (0\.9|1\.0)"):
         iso.wrap(classifier, tmp_path / "none.onnx", images=few, **of_bytes, expect_accuracy=0.95)
     assert not (tmp_path / "none.onnx").exists()
-
-
-def isoserve_wrap(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "isoserve", "wrap", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_the_command_and_its_refusal(logits: Path, few: Path, tmp_path: Path) -> None:
-    names = tmp_path / "classes.txt"
-    names.write_text("blue\ngreen\nred\n")
-    of_all = [logits, "--images", few, "--mean", "0.4,0.35,0.3", "--std", "0.2,0.25,0.3"]
-    target = tmp_path / "model.onnx"
-    done = isoserve_wrap(*of_all, "--output", target, "--classes", names, "--size", SIZE)
-    assert done.returncode == 0, done.stderr
-    assert f"written: {target}" in done.stdout
-    card = json.loads(
-        onnxruntime.InferenceSession(str(target))
-        .get_modelmeta()
-        .custom_metadata_map["isoserve.card"]
-    )
-    assert card["recipe"]["recipe"] == "wrap"
-
-    names.write_text("green\nblue\nred\n")
-    wrong = isoserve_wrap(*of_all, "--output", tmp_path / "none.onnx", "--classes", names)
-    assert wrong.returncode == 2
-    assert len(wrong.stderr.splitlines()) == 1
-    assert "another order of the classes would give" in wrong.stderr
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".txt"] == ["model.onnx"]
-
-
-REFUSED = {
-    "no linear layer": ({"features": "nothing"}, "has no tensor 'nothing'"),
-    "no vector": ({"features": "/body/body.0/Conv_output_0"}, "one vector"),
-    "another size": ({"input_size": 32}, "--size 32x32 does not fit"),
-    "another layout": ({"layout": "nhwc"}, "--layout nchw does"),
-    "other classes": ({"classes": ["blue", "green"]}, "holds red, which the classes are not"),
-    "more classes": ({"classes": [*CLASSES, "white"]}, "there are 4 classes"),
-    "two numbers": ({"mean": [0.5, 0.5]}, "it must be three numbers"),
-    "no spread": ({"std": 0.0}, "three positive numbers"),
-    "a range": ({"value_range": "-1..1"}, "it must be 0..1 or 0..255"),
-    "an accuracy": ({"expect_accuracy": 95}, "expect_accuracy is 95"),
-    "a score": ({"score": "best"}, "score is 'best'"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_fit_is_one_line_and_leaves_nothing(
-    logits: Path, few: Path, tmp_path: Path, case: str
-) -> None:
-    given, said = REFUSED[case]
-    target = tmp_path / "folder" / "model.onnx"
-    with pytest.raises(iso.InputError) as refused:
-        iso.wrap(logits, target, images=few, **{**STATED, **given})
-    assert said in str(refused.value)
-    assert "\n" not in str(refused.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_other_files_are_refused(logits: Path, few: Path, tmp_path: Path) -> None:
-    other = tmp_path / "weights.pth"
-    other.write_bytes(b"no protobuf of any kind")
-    with pytest.raises(iso.InputError, match="not an ONNX model"):
-        iso.wrap(other, tmp_path / "model.onnx", images=few)
-    target = tmp_path / "model.onnx"
-    iso.wrap(logits, target, images=few, **STATED)
-    with pytest.raises(iso.InputError, match="an Isoserve model already"):
-        iso.wrap(target, tmp_path / "again.onnx", images=few)
-
-    def end_in_sigmoid(model: onnx.ModelProto) -> None:
-        model.graph.node.append(helper.make_node("Sigmoid", ["logits"], ["each"]))
-        model.graph.output[0].name = "each"
-
-    def take_numbers(model: onnx.ModelProto) -> None:
-        model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
-
-    for change, said in ((end_in_sigmoid, "--features|sigmoid"), (take_numbers, "takes int64")):
-        changed = variant(logits, tmp_path / "changed.onnx", change)
-        with pytest.raises(iso.InputError, match=said):
-            iso.wrap(changed, tmp_path / "none.onnx", images=few, **STATED)
