@@ -20,7 +20,7 @@ PAGE = Path(__file__).with_name("settings.md")
 HEAD = f"""\
 # Settings
 
-<!-- Written by docs/settings_page.py from service/settings.py; change it there. -->
+<!-- Written by docs/settings_page.py from service/settings; change it there. -->
 
 Each setting is a flag of `isoserve serve` and an environment variable of the same name with the
 prefix `{ENV_PREFIX}`; a flag wins over the variable, and that over the default. A value out of its

@@ -15,7 +15,7 @@ from isoserve.service.batching.admission import QueueLimits
 from isoserve.service.batching.image_cost import LARGE_SECONDS, ImageCost
 from isoserve.service.batching.job import AwaitedJob
 from isoserve.service.batching.micro_batcher import MicroBatcher
-from isoserve.service.inference.images import ImageLimits
+from isoserve.service.inference.image_limits import ImageLimits
 from isoserve.service.inference.model import Model
 from isoserve.service.inference.outputs import Outputs, Pixels
 from isoserve.service.observability.metrics import Metrics

@@ -16,7 +16,7 @@ RETIRED = (
     *("LargeImages", "room_for_connections", "count_alone", "is_from_elsewhere", "short_way"),
     *("Circumstances", "Haste", "ShadowLane", "PredictRoutes.ask", "Keeper.consider"),
     *("the long way", "the short way", "line a request", "waits for company"),
-    *("their quarrel over the interpreter", "that is dear"),
+    *("their quarrel over the interpreter", "that is dear", "genuine", "Genuine", "is no image"),
 )
 PATTERN = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, RETIRED)) + r")(?!\w)")
 

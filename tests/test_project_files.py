@@ -11,6 +11,8 @@ import yaml
 from deploy_tools import ROOT, run_tool
 
 WORKFLOW = ROOT / ".github" / "workflows" / "tests.yml"
+FOLDERS = ("benchmarks", "deploy", "docs", "isoserve", "models", "service", "tests", "training")
+MOST_LINES = 320
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
@@ -49,3 +51,15 @@ def test_the_version_is_the_same_everywhere() -> None:
     version = importlib.metadata.version("isoserve")
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_file_is_longer_than_three_screens() -> None:
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in files}
+    assert len(lengths) > 400
+    assert {path: lines for path, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_the_top_of_the_service_has_at_most_twenty_entries() -> None:
+    entries = {path.name for path in (ROOT / "service").iterdir()} - {"__pycache__"}
+    assert len(entries) <= 20, sorted(entries)

@@ -45,7 +45,7 @@ class LabelledImages:
     digests: tuple[bytes, ...] = ()
     """Of each file's bytes; empty where they come from none."""
     left_out: LeftOut = field(default_factory=LeftOut)
-    """Files whose ending is no image's."""
+    """Files whose ending is not an image's."""
     calibration: LabelledImages | None = None
     """Images of the same classes that are set aside to calibrate on, where the data bring some."""
     _splits: dict[tuple[object, ...], tuple[LabelledImages, LabelledImages]] = field(

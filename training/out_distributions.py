@@ -50,7 +50,7 @@ class OutDistribution:
     skipped: tuple[str, ...] = ()
     """A line for each file or folder that could not be read: its path and why."""
     left_out: LeftOut = field(default_factory=LeftOut)
-    """Files whose ending is no image's."""
+    """Files whose ending is not an image's."""
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -25,7 +25,7 @@ def find_images(paths: Iterable[Path], left_out: LeftOut | None = None) -> Itera
     cannot be listed is given as if it were an image: reading it then says why.
 
     Args:
-        left_out: counts the files of folders whose ending is no image's.
+        left_out: counts the files of folders whose ending is not an image's.
     """
     for path in paths:
         if path != STDIN and path.is_dir():

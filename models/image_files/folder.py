@@ -68,7 +68,7 @@ def image_files(
 
     Args:
         onerror: called with the error of each folder that cannot be listed, which is passed over.
-        left_out: counts the files whose ending is no image's.
+        left_out: counts the files whose ending is not an image's.
     """
     for root, folders, files in os.walk(folder, onerror=onerror):
         folders[:] = sorted(name for name in folders if not is_foreign(name))

@@ -1,17 +1,16 @@
 """A shadow: a version that sees a share of the live images, answers nobody and is only compared.
 
 Slots offer each batch after its answers are made. What is drawn waits in a queue of bounded count
-and bytes; one thread runs the shadow on it. The live version waits for none of this: what does not
+and bytes; its thread runs the shadow on it. The live version waits for none of this: what does not
 fit is dropped and counted, and so is what the shadow fails on.
 """
 
 from __future__ import annotations
 
 import random
-import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from isoserve.service.inference.images import decode
 from isoserve.service.inference.judgement import judge
 from isoserve.service.inference.model import Model
 from isoserve.service.inference.outputs import Outputs, Pixels
+from isoserve.service.observability.background_queue import BackgroundQueue, QueueBounds
 from isoserve.service.repository.shadow import Rejected, Shadow, ShadowCounts
 
 CLOSE_SECONDS = 10.0
@@ -45,7 +45,7 @@ class _Waiting:
 
 
 class ShadowRunner:
-    """The queue and the one thread that runs shadows.
+    """Draws the shadows' share, and runs them in the thread of a queue.
 
     Args:
         shadow_of: a model's shadow, if it has one in memory.
@@ -64,14 +64,13 @@ class ShadowRunner:
         self._shadow_of = shadow_of
         self._image_limits = image_limits
         self._alpha = np.float32(alpha)
-        self._max_batch = max_batch
         self._draw = draw
-        self._waiting: deque[_Waiting] = deque()
-        self._bytes = 0
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
-        self._thread.start()
+        self._queue: BackgroundQueue[_Waiting] = BackgroundQueue(
+            "shadow",
+            self._compare_all,
+            QueueBounds(WAITING_IMAGES, WAITING_BYTES, portion=max_batch),
+            lambda waiting: waiting.size,
+        )
 
     def observe(self, jobs: Sequence[Job], pixels: Pixels, outputs: Outputs) -> None:
         """Queue the shadow's share of a batch; returns at once.
@@ -95,61 +94,29 @@ class ShadowRunner:
                 continue
             size = len(source) if isinstance(source, bytes) else source.nbytes
             said = (live.version, live.labels[outputs.predicted[row]], rejected[row])
-            if not self._offer(_Waiting(shadow.counts, *said, source, size)):
+            if not self._queue.offer(_Waiting(shadow.counts, *said, source, size)):
                 shadow.counts.drop("full")
 
     def close(self) -> None:
         """End the thread after the run it is in; what waits is not compared."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._thread.join(CLOSE_SECONDS)
+        self._queue.close(CLOSE_SECONDS, drain=False)
 
-    def _offer(self, waiting: _Waiting) -> bool:
-        with self._changed:
-            if len(self._waiting) == WAITING_IMAGES or self._bytes + waiting.size > WAITING_BYTES:
-                return False
-            self._waiting.append(waiting)
-            self._bytes += waiting.size
-            self._changed.notify()
-            return True
+    def _compare_all(self, waiting: list[_Waiting]) -> None:
+        for counts, batch in groupby(waiting, key=lambda each: each.counts):
+            if not self._queue.closing.is_set():
+                self._compare_batch(counts, list(batch))
 
-    def _work(self) -> None:
-        while self._compare_batch():
-            pass
-
-    def _compare_batch(self) -> bool:
-        """From queue to counts; its own frame, so that an idle thread holds no model."""
-        batch = self._take()
-        if not batch:
-            return False
-        counts = batch[0].counts
+    def _compare_batch(self, counts: ShadowCounts, batch: list[_Waiting]) -> None:
+        """Its own frame, so that a thread that waits holds no model."""
         shadow = self._shadow_of(counts.model)
         if shadow is None or shadow.counts is not counts:
             for _ in batch:
                 counts.drop("gone")
-            return True
+            return
         try:
             self._compare(shadow, batch)
         except Exception:  # whatever a shadow does, the live version is not concerned
             counts.fail(len(batch))
-        return True
-
-    def _take(self) -> list[_Waiting]:
-        """The images in front that are for one shadow; empty when closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._waiting)
-            if self._stopping:
-                return []
-            batch: list[_Waiting] = []
-            while (
-                self._waiting
-                and len(batch) < self._max_batch
-                and self._waiting[0].counts is (batch or self._waiting)[0].counts
-            ):
-                batch.append(self._waiting.popleft())
-                self._bytes -= batch[-1].size
-            return batch
 
     def _compare(self, shadow: Shadow, batch: Sequence[_Waiting]) -> None:
         model = shadow.model

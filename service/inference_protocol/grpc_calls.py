@@ -126,7 +126,7 @@ class GrpcCalls:
         return MESSAGES["ServerLiveResponse"](live=not self._inference.stuck)
 
     async def _ready(self, request: Any) -> Any:  # noqa: ARG002
-        return MESSAGES["ServerReadyResponse"](ready=self._inference.repository.ready)
+        return MESSAGES["ServerReadyResponse"](ready=not self._inference.repository.not_ready)
 
     async def _server_metadata(self, request: Any) -> Any:  # noqa: ARG002
         return MESSAGES["ServerMetadataResponse"](**server_metadata())

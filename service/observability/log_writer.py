@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 
-from isoserve.service.observability.background_queue import BackgroundQueue
+from isoserve.service.observability.background_queue import BackgroundQueue, QueueBounds
 
 log = logging.getLogger("isoserve.logs")
 
@@ -61,7 +61,7 @@ class LogWriter(logging.Handler):
         self._shared = shared
         self.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter(TEXT))
         self._queue: BackgroundQueue[bytes | tuple[Callable[[Any], bytes], Any]] = BackgroundQueue(
-            "log", self._write, MOST_LINES, GATHER_SECONDS
+            "log", self._write, QueueBounds(MOST_LINES, gather_seconds=GATHER_SECONDS)
         )
 
     def emit(self, record: logging.LogRecord) -> None:

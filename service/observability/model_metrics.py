@@ -18,10 +18,29 @@ from isoserve.service.observability.exemplars import exemplar_of
 from isoserve.service.observability.metric_files import slot_name
 from isoserve.service.observability.p_value_window import PValueWindow
 from isoserve.service.observability.prometheus_text import LEFT
-from isoserve.service.observability.score_histogram import ScoreHistograms
 
 VERDICTS = ("in_distribution", "ood")
 OF_MODEL = ("model", "version")
+
+SCORE_BUCKETS = (
+    -7,
+    -5,
+    -4,
+    -3,
+    -2.5,
+    -2,
+    -1.75,
+    -1.5,
+    -1.25,
+    -1,
+    -0.75,
+    -0.5,
+    -0.25,
+    -0.1,
+    -0.05,
+    -0.01,
+)
+"""In nats: minus an entropy lies between -log(classes) and 0."""
 
 KEPT_VERSIONS = 10
 """Versions that have left and whose counts stay, for a rollback and for the scrapes after it."""
@@ -62,7 +81,13 @@ class ModelMetrics:
             buckets=P_VALUE_BUCKETS,
             registry=registry,
         )
-        self.entropic_score = ScoreHistograms(registry)
+        self.entropic_score = BatchHistogram(
+            "isoserve_entropic_score",
+            "Entropic scores in nats; higher = more in-distribution.",
+            OF_MODEL,
+            buckets=SCORE_BUCKETS,
+            registry=registry,
+        )
         self._info = Gauge(
             "isoserve_model_info",
             "1 for each version that serves.",
@@ -123,7 +148,7 @@ class ModelMetrics:
         for view in VIEWS:
             self.rejections.remove(*key, view)
         self.p_value.remove(*key)
-        self.entropic_score.remove(key)
+        self.entropic_score.remove(*key)
 
 
 class ModelSeries:
@@ -142,7 +167,7 @@ class ModelSeries:
             for label in model.labels
         ]
         self._p_value = metrics.p_value.labels(*key)
-        self._entropic_score = metrics.entropic_score.of(model)
+        self._entropic_score = metrics.entropic_score.labels(*key)
 
     def count(self, outputs: Outputs, request_ids: Sequence[str]) -> None:
         """Count a batch's verdicts, at the operator's alpha whatever a request asked for.

@@ -22,12 +22,33 @@ class ModelIndex:
         self._default_model = default_model
         self.models: dict[str, ModelRecord] = {}
         self.scanned = False
+        self.settled = False
 
     @property
-    def ready(self) -> bool:
-        """Whether the folder was looked through and one of its models has a version to answer."""
-        records = list(self.models.values())
-        return self.scanned and any(record.served for record in records)
+    def not_ready(self) -> str:
+        """Why no requests should be sent here; empty where they may come.
+
+        They wait for the model that answers those which name none. Where the operator named no such
+        model and the first by name did not load, another is enough: a bad file must not take the
+        other models from their clients.
+        """
+        name = self.default_name
+        if not self.scanned:
+            return "the models are being loaded"
+        if not name:
+            return "no model is loaded"
+        record = self.models.get(name)
+        if record is not None and record.served:
+            return ""
+        served = sorted(each.name for each in [*self.models.values()] if each.served)
+        if served and self.settled and not self._default_model:
+            return ""
+        others = f"; {', '.join(served)} would answer by name" if served else ""
+        if not self.settled:
+            return f"model '{name}', which answers requests that name none, is being loaded{others}"
+        if record is None:
+            return f"default_model is '{name}', which is not in the repository{others}"
+        return f"model '{name}' has no version that serves{others}"
 
     @property
     def default_name(self) -> str:

@@ -138,6 +138,7 @@ class Repository(ModelIndex):
                 return_freed_memory()
             if settled:
                 self._missing_shadows.report(self.models)
+            self.settled = self.settled or settled
             if settled or time.monotonic() > self._patient_until:
                 self.scanned = True
             return settled

@@ -1,7 +1,7 @@
 """Chooses what is kept for review and writes it, without ever holding up a request.
 
 Slots offer each batch after its answers are made. What is chosen waits in a queue of bounded count
-and bytes; one thread writes it. While the database is away the queue holds what it can, the rest is
+and bytes; its thread writes it. While the database is away the queue holds what it can, the rest is
 lost, counted and logged, and writing goes on when it is back.
 """
 
@@ -11,8 +11,6 @@ import hashlib
 import io
 import logging
 import random
-import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from prometheus_client import Counter
 from isoserve.models.text import pluralize
 from isoserve.service.batching.job import Job
 from isoserve.service.inference.outputs import Outputs, Pixels
+from isoserve.service.observability.background_queue import BackgroundQueue, QueueBounds
 from isoserve.service.review.store import Bounds, KeptImage, Unwritable
 
 log = logging.getLogger("isoserve.review")
@@ -71,7 +70,7 @@ class _Chosen:
 
 
 class Keeper:
-    """The queue and its writer thread.
+    """Chooses, and writes in the thread of a queue.
 
     Args:
         outcomes: counter with a label ``outcome``: ``kept``, ``known`` (the same bytes are there
@@ -93,13 +92,17 @@ class Keeper:
         self._outcomes = outcomes
         for outcome in ("kept", "known", "lost"):
             outcomes.labels(outcome)
-        self._waiting: deque[_Chosen] = deque()
-        self._bytes = 0
-        self._lost = 0
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._write, name="review", daemon=True)
-        self._thread.start()
+        self._is_full = False
+        self._reported = 0
+        waiting = QueueBounds(
+            policy.waiting_images,
+            policy.waiting_bytes,
+            portion=WRITE_AT_ONCE,
+            idle_seconds=PRUNE_SECONDS,
+        )
+        self._queue: BackgroundQueue[_Chosen] = BackgroundQueue(
+            "review", self._write, waiting, _size
+        )
 
     def observe(self, jobs: Sequence[Job], pixels: Pixels, outputs: Outputs) -> None:  # noqa: ARG002
         """Queue the batch's rejected images and a sample of the others; returns at once."""
@@ -112,55 +115,33 @@ class Keeper:
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what waits, unless the database stays away for ``seconds``."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._thread.join(seconds)
+        self._queue.close(seconds)
 
     def _offer(self, chosen: _Chosen) -> None:
-        size = _size(chosen)
-        with self._changed:
-            if (
-                len(self._waiting) < self._policy.waiting_images
-                and self._bytes + size <= self._policy.waiting_bytes
-            ):
-                self._waiting.append(chosen)
-                self._bytes += size
-                self._changed.notify()
-                return
-            self._lost += 1
-            first = self._lost == 1
+        if self._queue.offer(chosen):
+            return
         self._outcomes.labels("lost").inc()
-        if first:
+        if not self._is_full:
+            self._is_full = True
             log.error("the review queue is full: images are not kept until the database is back")
 
-    def _write(self) -> None:
+    def _write(self, batch: list[_Chosen]) -> None:
+        """Write until it succeeds or the server stops; an empty batch only makes room."""
         pause = 1.0
         while True:
-            batch = self._next_batch()
-            if batch is None:
-                return
             try:
                 self._write_batch(batch)
-                pause = 1.0
+                return
             except Exception as error:  # whatever a database does, the next attempt may succeed
                 log.error(
                     "the review database fails (%s); trying again in %g s",
                     str(error).partition("\n")[0],
                     pause,
                 )
-                if self._rest(pause):
-                    return
-                pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _next_batch(self) -> list[_Chosen] | None:
-        """What to write next, left in the queue; empty when it is time to prune, None to end."""
-        with self._changed:
-            if not self._waiting and not self._stopping:
-                self._changed.wait(PRUNE_SECONDS)
-            if self._stopping and not self._waiting:
-                return None
-            return [self._waiting[i] for i in range(min(len(self._waiting), WRITE_AT_ONCE))]
+            if self._queue.closing.wait(pause):
+                log.error("not kept: %s: the server stops", pluralize(len(batch), "image"))
+                return
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _write_batch(self, batch: list[_Chosen]) -> None:
         if batch:
@@ -172,28 +153,19 @@ class Keeper:
             else:
                 self._outcomes.labels("kept").inc(kept)
                 self._outcomes.labels("known").inc(len(batch) - kept)
-            lost = self._done(batch)
-            if lost:
-                log.warning(
-                    "the review database writes again; not kept: %s", pluralize(lost, "image")
-                )
+            self._report_dropped()
         gone = self._store.prune(self._policy.bounds)
         if gone:
             log.info("past the review queue's bounds, deleted: %s", pluralize(gone, "image"))
 
-    def _done(self, batch: list[_Chosen]) -> int:
-        """Take the batch off the queue; how many were turned away since the last one."""
-        with self._changed:
-            for chosen in batch:
-                self._waiting.popleft()
-                self._bytes -= _size(chosen)
-            lost, self._lost = self._lost, 0
-        return lost
-
-    def _rest(self, seconds: float) -> bool:
-        """Wait; True when the keeper was closed meanwhile."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._stopping, seconds)
+    def _report_dropped(self) -> None:
+        if self._is_full:
+            self._is_full = False
+            dropped = self._queue.dropped - self._reported
+            self._reported += dropped
+            log.warning(
+                "the review database writes again; not kept: %s", pluralize(dropped, "image")
+            )
 
 
 def _choose(job: Job, outputs: Outputs, row: int, rejected: bool) -> _Chosen:

@@ -53,7 +53,7 @@ async function chooseModel(model) {
   const { card } = model;
   byId("model-facts").textContent = `${model.name}, version ${model.version}: `
     + `${plural(card.classes.length, "class", "classes")} (${some(card.classes)}), `
-    + `calibrated on ${whole(card.calibration.n)} genuine images.`;
+    + `calibrated on ${whole(card.calibration.n)} known images.`;
   await live.refresh();
   state.serverAlpha = live.last?.rejection.alpha ?? card.calibration.alpha;
   setAlpha(state.serverAlpha);

@@ -8,7 +8,7 @@ const LIVE_BARS = 20;
 const WIDTH = 400;
 const HEIGHT = 100;
 
-/** The share of genuine images that score at most `score`, by the card's 101 quantiles. */
+/** The share of known images that score at most `score`, by the card's 101 quantiles. */
 export function shareBelow(quantiles, score) {
   const above = quantiles.findIndex((quantile) => quantile > score);
   if (above === 0) return 0;
@@ -17,7 +17,7 @@ export function shareBelow(quantiles, score) {
   return (above - 1 + (score - low) / (high - low)) / (quantiles.length - 1);
 }
 
-/** The score that the share `alpha` of genuine images does not exceed. */
+/** The score that the share `alpha` of known images does not exceed. */
 export function scoreAt(quantiles, alpha) {
   const place = alpha * (quantiles.length - 1);
   const low = Math.floor(place);
@@ -25,7 +25,7 @@ export function scoreAt(quantiles, alpha) {
   return quantiles[low] + (place - low) * (quantiles[high] - quantiles[low]);
 }
 
-/** Where an image's score lies among genuine images; left of the threshold is rejected. */
+/** Where an image's score lies among known images; left of the threshold is rejected. */
 export function scoreHistogram(quantiles, score, alpha) {
   const lowest = Math.min(quantiles[0], score);
   const highest = Math.max(quantiles.at(-1), score);
@@ -52,7 +52,7 @@ export function scoreHistogram(quantiles, score, alpha) {
     { className: "chart" },
     el("div", { className: "marker-row", "aria-hidden": "true" }, marker),
     picture(
-      `Histogram of genuine images’ scores. This image’s score, ${score.toFixed(2)} nats, lies `
+      `Histogram of known images’ scores. This image’s score, ${score.toFixed(2)} nats, lies `
         + `above ${percent(shareBelow(quantiles, score))} of them; what scores below `
         + `${threshold.toFixed(2)} is rejected.`,
       ...bars,
@@ -89,7 +89,7 @@ export function pValueHistogram(fine, alpha) {
       line(alpha * WIDTH, "threshold"),
     ),
     el("div", { className: "axis muted", "aria-hidden": "true" },
-      el("span", {}, "0: unlike anything genuine"), el("span", {}, "1: most typical")),
+      el("span", {}, "0: unlike anything known"), el("span", {}, "1: most typical")),
     el("figcaption", { className: "muted" }, "p-values; level with the dashed line when all is well"),
   );
 }

@@ -62,8 +62,8 @@ export class Live {
 
 function judgement(found) {
   const { verdict } = found.rejection;
-  if (verdict === "above") return "More than genuine images would explain: something new comes in.";
-  if (verdict === "below") return "Fewer than genuine images would explain: is it always the same picture?";
+  if (verdict === "above") return "More than known images would explain: something new comes in.";
+  if (verdict === "below") return "Fewer than known images would explain: is it always the same picture?";
   const differ = found.kolmogorov.drifted || found.stability.drifted;
   if (verdict === "too_few") {
     return differ

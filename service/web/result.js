@@ -12,7 +12,7 @@ export function showOne(entry, model, alpha, back) {
   section.replaceChildren(
     back ? el("button", { type: "button", className: "button", onclick: back }, "← All images") : "",
     el("div", { className: "result" }, pictures(entry, model), verdictPart(entry, model, alpha)),
-    el("h3", {}, "Among genuine images"),
+    el("h3", {}, "Among known images"),
     scoreHistogram(model.card.calibration.score_quantiles, entry.verdict.ood.ood_score, alpha),
     distances(entry.verdict, model),
     request(entry, model),
@@ -54,7 +54,7 @@ function verdictPart(entry, model, alpha) {
     el("h3", {}, words.unknown ? "What it would be, were it one of these" : "Its classes"),
     el("ul", { className: "bars" }, verdict.top_k.map(bar)),
     el("p", { className: "muted" },
-      `Compared with genuine images taken for “${verdict.prediction.label}” alone: `
+      `Compared with known images taken for “${verdict.prediction.label}” alone: `
         + `${percent(verdict.ood.class_p_value)} score this low or lower.`));
 }
 

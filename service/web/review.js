@@ -70,7 +70,7 @@ function card(image) {
       el("p", { className: image.rejected ? "unknown" : "known" },
         el("span", { className: "badge" }, image.rejected ? "unknown" : "known")),
       el("p", {}, `Taken for “${image.label}” (${percent(image.probability)}); `
-        + `${percent(image.p_value)} of genuine images score as low.`),
+        + `${percent(image.p_value)} of known images score as low.`),
       el("p", { className: "muted" }, `${new Date(image.taken).toLocaleString()} · ${image.model} version ${image.version}`)),
     el("div", { className: "say" }));
   draw(item, image);

@@ -33,8 +33,8 @@ export function inWords(verdict, alpha, calibration) {
   if (isUnknown(p, alpha)) {
     const none = p * (calibration.n + 1) < 1.5;
     const rare = none
-      ? `not one of the ${whole(calibration.n)} genuine images it was calibrated on scores this low.`
-      : `only ${percent(p)} of genuine images score this low.`;
+      ? `not one of the ${whole(calibration.n)} known images it was calibrated on scores this low.`
+      : `only ${percent(p)} of known images score this low.`;
     return {
       unknown: true,
       headline: "I don’t know this.",
@@ -45,7 +45,7 @@ export function inWords(verdict, alpha, calibration) {
   return {
     unknown: false,
     headline: `This is known: ${label}.`,
-    detail: `${percent(p)} of genuine images score this low or lower, so it looks like what the `
+    detail: `${percent(p)} of known images score this low or lower, so it looks like what the `
       + `model was trained on; among its classes it is ${percent(probability)} sure.`,
   };
 }

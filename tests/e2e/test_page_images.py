@@ -30,7 +30,7 @@ def data_transfer(page: Page, name: str, content: bytes) -> object:
     )
 
 
-def test_a_chosen_image_gets_its_class_and_its_rank_among_genuine_images(
+def test_a_chosen_image_gets_its_class_and_its_rank_among_known_images(
     page: Page, server: RunningServer
 ) -> None:
     opened(page, server)
@@ -39,7 +39,7 @@ def test_a_chosen_image_gets_its_class_and_its_rank_among_genuine_images(
     chooser.value.set_files(png("red.png", RED))
     assert page.text_content(HEADLINE) == "This is known: red."
     rank = round(100 * p_value(server, RED))
-    assert f"{rank} % of genuine images score this low" in page.inner_text("#one")
+    assert f"{rank} % of known images score this low" in page.inner_text("#one")
     labels = page.locator(".bars .label").all_inner_texts()
     assert labels[0] == "red"
     assert sorted(labels) == ["blue", "green", "red"]
@@ -47,7 +47,7 @@ def test_a_chosen_image_gets_its_class_and_its_rank_among_genuine_images(
     assert seen == [8, 8]
 
 
-def test_an_image_like_nothing_genuine_is_not_known_and_the_words_say_how_rare_it_is(
+def test_an_image_like_nothing_known_is_not_known_and_the_words_say_how_rare_it_is(
     page: Page, server: RunningServer
 ) -> None:
     opened(page, server)
@@ -57,7 +57,7 @@ def test_an_image_like_nothing_genuine_is_not_known_and_the_words_say_how_rare_i
     assert "This looks like nothing the model was trained on" in words
     share = p_value(server, GRAY)
     assert share < 1.5 / 201
-    assert "not one of the 200 genuine images" in words
+    assert "not one of the 200 known images" in words
 
 
 def test_a_dropped_image_is_judged(page: Page, server: RunningServer) -> None:

@@ -1,4 +1,4 @@
-"""Folders as people have them: which are splits, which classes, and what is no image."""
+"""Folders as people have them: which are splits, which classes, and what is not an image."""
 
 from __future__ import annotations
 

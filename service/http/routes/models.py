@@ -65,12 +65,12 @@ def model_routes(
     @router.get(
         "/healthz/ready",
         tags=["health"],
-        summary="A model is loaded",
+        summary="Requests are answered",
         responses={503: {"model": ProblemDocument}},
     )
     async def ready() -> Health:
-        if not repository.ready:
-            raise Problem(503, "no_model_ready", "no model is loaded", retry_after=1)
+        if reason := repository.not_ready:
+            raise Problem(503, "no_model_ready", reason, retry_after=1)
         return Health(status="ready")
 
     @router.get(

@@ -97,7 +97,7 @@ class InferenceProtocol:
         return _json({"live": live}, 200 if live else 503)
 
     async def _ready(self, request: Request) -> Response:  # noqa: ARG002
-        ready = self._inference.repository.ready
+        ready = not self._inference.repository.not_ready
         return _json({"ready": ready}, 200 if ready else 503)
 
     async def _server_metadata(self, request: Request) -> Response:  # noqa: ARG002

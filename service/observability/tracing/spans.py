@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 
-from isoserve.service.observability.background_queue import BackgroundQueue
+from isoserve.service.observability.background_queue import BackgroundQueue, QueueBounds
 from isoserve.service.observability.image_timing import ImageTiming
 from isoserve.service.observability.request_record import Headers, RequestRecord
 
@@ -65,7 +65,7 @@ class Tracing:
         self._sampler = self._provider.sampler
         self._tracer = self._provider.get_tracer("isoserve", version("isoserve"))
         self._queue: BackgroundQueue[tuple[RequestRecord, Joined]] = BackgroundQueue(
-            "traces", self._make_all, MOST_WAITING, GATHER_SECONDS
+            "traces", self._make_all, QueueBounds(MOST_WAITING, gather_seconds=GATHER_SECONDS)
         )
 
     def join(self, record: RequestRecord) -> Joined | None:

@@ -189,10 +189,10 @@ def test_one_file_that_the_store_has_not_yet_is_waited_for(tmp_path: Path) -> No
     repository = Repository(missing, 1, Metrics())
     repository.scan()
     assert repository.scanned
-    assert not repository.ready
+    assert repository.not_ready
     write_tiny_model(tmp_path / "model.onnx")
     repository.scan()
-    assert repository.ready
+    assert not repository.not_ready
     repository.close()
 
 

@@ -98,10 +98,10 @@ def test_a_version_directory_that_fills_later_is_loaded_then(tmp_path: Path) -> 
     (tmp_path / "m" / "1").mkdir(parents=True)
     repository = repository_of(tmp_path)
     assert states(repository, "m") == {1: "refused"}
-    assert not repository.ready
+    assert repository.not_ready
     write(tmp_path, "m", 1)
     repository.scan()
-    assert repository.ready
+    assert not repository.not_ready
 
 
 def test_a_serving_file_overwritten_in_place(tmp_path: Path) -> None:
