@@ -132,9 +132,18 @@ class Application:
 
     def fast_path(self, head: RequestHead, connection: Connection) -> FastPathExchange | None:
         """The exchange of a request that need not go through the application."""
-        if self._guard is not None or self._border.hosts.are_named:
+        exchange = self._fast_path.begin(head, connection)
+        if exchange is None:
             return None
-        return self._fast_path.begin(head, connection)
+        hosts, _, guard = self._border
+        if hosts.are_named and hosts.refusal(PREDICT, head.headers):
+            return None
+        if guard is not None:
+            scope = {"path": PREDICT, "headers": head.headers}
+            if guard.refusal(scope):
+                return None  # the application says so
+            exchange.record.caller = scope["caller"].name if "caller" in scope else ""
+        return exchange
 
     def _access_log(self, writer: LogWriter | None) -> AccessLog | None:
         if writer is None:

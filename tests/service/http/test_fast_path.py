@@ -60,11 +60,39 @@ def test_only_a_plain_small_image_takes_the_fast_path(
     assert (found is not None) == short
 
 
-def test_with_tokens_every_request_takes_the_asgi_path(tmp_path: Path) -> None:
+TOKEN = "a-token-of-sixteen-letters"
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_fast", "caller"),
+    [
+        ([(b"authorization", f"Bearer {TOKEN}".encode())], True, ""),
+        ([(b"authorization", b"Bearer the-camera-at-the-door")], True, "camera"),
+        ([(b"authorization", b"Bearer one-that-may-review")], False, ""),
+        ([(b"authorization", b"Bearer no-token-of-this-server")], False, ""),
+        ([], False, ""),
+    ],
+)
+def test_with_tokens_those_that_may_predict_take_the_fast_path(
+    tmp_path: Path, lines: list[tuple[bytes, bytes]], is_fast: bool, caller: str
+) -> None:
     tokens = tmp_path / "tokens"
-    tokens.write_text("a-token-of-sixteen-letters\n")
+    tokens.write_text(
+        f"{TOKEN}\ncamera predict the-camera-at-the-door\nlabels review one-that-may-review\n"
+    )
     app = create_app(Settings(repository=tmp_path, token_file=tokens))
-    assert app.fast_path(RequestHead(b"POST", b"/v1/predict", [LENGTH]), Nowhere()) is None
+    found = app.fast_path(RequestHead(b"POST", b"/v1/predict", [LENGTH, *lines]), Nowhere())
+    assert (found is not None) == is_fast
+    assert found is None or found.record.caller == caller
+
+
+@pytest.mark.parametrize(("host", "is_fast"), [(b"known.example", True), (b"other.example", False)])
+def test_with_named_hosts_requests_to_these_take_the_fast_path(
+    tmp_path: Path, host: bytes, is_fast: bool
+) -> None:
+    app = create_app(Settings(repository=tmp_path, allowed_hosts="known.example"))
+    head = RequestHead(b"POST", b"/v1/predict", [LENGTH, (b"host", host)])
+    assert (app.fast_path(head, Nowhere()) is not None) == is_fast
 
 
 @contextmanager
