@@ -16,6 +16,8 @@ from isoserve.service.http.hooks import ConnectionLimits
 from isoserve.service.http.protocol import limited_protocol
 from isoserve.service.settings import Settings
 
+STARTUP_SECONDS = 60
+
 
 @contextmanager
 def served(settings: Settings) -> Iterator[tuple[Application, httpx.Client]]:
@@ -29,7 +31,9 @@ def served(settings: Settings) -> Iterator[tuple[Application, httpx.Client]]:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
             with httpx.Client(base_url=url, timeout=30) as client:
-                while client.get("/healthz/ready").status_code != 200:
+                until = time.monotonic() + STARTUP_SECONDS
+                while (said := client.get("/healthz/ready")).status_code != 200:
+                    assert time.monotonic() < until, said.text
                     time.sleep(0.02)
                 yield app, client
         finally:

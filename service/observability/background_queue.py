@@ -18,8 +18,10 @@ class QueueBounds:
     """How much may be held, and in which portions it is consumed.
 
     Args:
-        count: the most things held: those that wait, and those being consumed.
+        count: the most things that may wait.
         size: the most that their sizes may add up to.
+        until_consumed: whether a thing counts until it has been consumed, as it has to where that
+            may take for ever; else it stops counting when its portion is taken.
         portion: the most things consumed at once.
         gather_seconds: how long the thread lets things gather, so that it wakes seldom.
         idle_seconds: after so long without a thing an empty portion is consumed; None is never.
@@ -27,6 +29,7 @@ class QueueBounds:
 
     count: int
     size: float = math.inf
+    until_consumed: bool = False
     portion: int = sys.maxsize
     gather_seconds: float = 0.0
     idle_seconds: float | None = None
@@ -120,12 +123,18 @@ class BackgroundQueue(Generic[T]):
     def _drain(self) -> None:
         while portion := self._take():
             self._consume(portion)
-            sizes = sum(map(self._size_of, portion))
-            with self._lock:
-                self._held -= len(portion)
-                self._size -= sizes
+            if self._bounds.until_consumed:
+                with self._lock:
+                    self._release(portion)
 
     def _take(self) -> list[T]:
         with self._lock:
             count = min(len(self._waiting), self._bounds.portion)
-            return [self._waiting.popleft() for _ in range(count)]
+            portion = [self._waiting.popleft() for _ in range(count)]
+            if not self._bounds.until_consumed:
+                self._release(portion)
+            return portion
+
+    def _release(self, portion: list[T]) -> None:
+        self._held -= len(portion)
+        self._size -= sum(map(self._size_of, portion))

@@ -97,6 +97,7 @@ class Keeper:
         waiting = QueueBounds(
             policy.waiting_images,
             policy.waiting_bytes,
+            until_consumed=True,
             portion=WRITE_AT_ONCE,
             idle_seconds=PRUNE_SECONDS,
         )

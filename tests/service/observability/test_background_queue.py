@@ -39,12 +39,12 @@ def test_beyond_the_limit_nothing_is_taken_and_nobody_waits() -> None:
     queue = BackgroundQueue("test", consume, QueueBounds(3))
     assert queue.offer(0)
     assert entered.wait(20)
-    assert [queue.offer(number) for number in range(1, 6)] == [True, True, False, False, False]
+    assert [queue.offer(number) for number in range(1, 6)] == [True, True, True, False, False]
     assert queue.put_urgent(6, spare=1)
-    assert queue.dropped == 3
+    assert queue.dropped == 2
     gate.set()
     queue.close(20)
-    assert taken == [0, 1, 2, 6]
+    assert taken == [0, 1, 2, 3, 6]
 
 
 def test_what_is_urgent_does_not_wait_for_company() -> None:
@@ -77,7 +77,10 @@ def test_sizes_are_bounded_until_they_are_consumed() -> None:
         assert gate.wait(20)
 
     queue = BackgroundQueue(
-        "test", consume, QueueBounds(100, size=10, portion=1), lambda size: size
+        "test",
+        consume,
+        QueueBounds(100, size=10, until_consumed=True, portion=1),
+        lambda size: size,
     )
     assert queue.offer(6)
     assert entered.wait(20)
