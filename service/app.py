@@ -139,7 +139,7 @@ class Application:
         if hosts.are_named and hosts.refusal(PREDICT, head.headers):
             return None
         if guard is not None:
-            scope = {"path": PREDICT, "headers": head.headers}
+            scope: dict[str, Any] = {"path": PREDICT, "headers": head.headers}
             if guard.refusal(scope):
                 return None  # the application says so
             exchange.record.caller = scope["caller"].name if "caller" in scope else ""

@@ -13,8 +13,8 @@ from image_bytes import (
 )
 
 from isoserve.models.card import InputSpec
+from isoserve.service.inference.image_limits import ImageLimits
 from isoserve.service.inference.images import (
-    ImageLimits,
     InvalidImage,
     Reason,
     check_header,
