@@ -15,3 +15,7 @@ class ImageFormatError(ImageFileError):
 
 class TruncatedImageError(ImageFileError):
     """An image file that ends before its last row: what a decoder would show there is filler."""
+
+
+class LongHeaderError(Exception):
+    """A header of more parts than there is time for where it is only to be looked at."""

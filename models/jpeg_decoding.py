@@ -46,7 +46,7 @@ class DecodedJpeg(NamedTuple):
     scale: int
 
 
-def decode_jpeg(body: bytes, spec: InputSpec) -> DecodedJpeg:
+def decode_jpeg(file: jpeg.Jpeg, spec: InputSpec) -> DecodedJpeg:
     """Decode at the fraction of its size that suits the input.
 
     Raises:
@@ -54,7 +54,6 @@ def decode_jpeg(body: bytes, spec: InputSpec) -> DecodedJpeg:
         ImageFileError: damaged, or rows are missing.
         Exception: what Pillow raises on broken image data.
     """
-    file = jpeg.read_jpeg(body)
     scale = reduction_of(file.frame, spec, len(file.body), turned=file.orientation >= 5)
     image: Image.Image | NDArray[np.uint8]
     pixels, complaint = _by_turbo(file, file.body, scale)

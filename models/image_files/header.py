@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 from isoserve.models.errors import ImageFileError, ImageFormatError, InputError
@@ -90,10 +91,14 @@ def formats_of(text: str) -> tuple[Format, ...]:
     return tuple(name for name in FORMATS if name in names)
 
 
-def read_header(body: bytes) -> Header:
+def read_header(body: bytes, *, quick: bool = False) -> Header:
     """Read format and size; allocates and decodes nothing.
 
+    Args:
+        quick: whether to give up on a header of very many parts.
+
     Raises:
+        LongHeaderError: given up.
         ImageFormatError: the first bytes are of none of :data:`FORMATS`; says what they are.
         ImageFileError: no size, or one of zero.
     """
@@ -102,15 +107,29 @@ def read_header(body: bytes) -> Header:
         raise ImageFormatError(foreign.describe(body))
     if kind not in FORMATS:
         raise ImageFormatError(foreign.HEIF_MISSING)
-    header = _READ[kind](body)
+    read = _READ_QUICKLY.get(kind, _READ[kind]) if quick else _READ[kind]
+    return _with_size(read(body))
+
+
+def header_of_jpeg(frame: jpeg.Frame, num_bytes: int) -> Header:
+    """Of a file of so many bytes whose frame header was read.
+
+    Raises:
+        ImageFileError: a size of zero.
+    """
+    return _with_size(
+        Header("JPEG", frame.width, frame.height, num_bytes, frame.coding, frame.coefficients)
+    )
+
+
+def _with_size(header: Header) -> Header:
     if header.width == 0 or header.height == 0:
         raise ImageFileError(f"the {header.format} is {header.width} x {header.height} pixels")
     return header
 
 
-def _jpeg(body: bytes) -> Header:
-    frame = jpeg.read_frame(body)
-    return Header("JPEG", frame.width, frame.height, len(body), frame.coding, frame.coefficients)
+def _jpeg(body: bytes, *, quick: bool = False) -> Header:
+    return header_of_jpeg(jpeg.read_frame(body, quick=quick), len(body))
 
 
 def _png(body: bytes) -> Header:
@@ -134,21 +153,21 @@ def _bmp(body: bytes) -> Header:
     return Header("BMP", *size, len(body), coding)
 
 
-def _tiff(body: bytes) -> Header:
-    page = tiff.read_tiff(body)
+def _tiff(body: bytes, *, quick: bool = False) -> Header:
+    page = tiff.read_tiff(body, quick=quick)
     held = page.block_bytes
     if page.bits > 8 and page.samples > 1:
         held += 4 * page.width * page.height
     return Header("TIFF", page.width, page.height, len(body), decoding_bytes=held)
 
 
-def _avif(body: bytes) -> Header:
-    width, height, held = isobmff.read_avif(body)
+def _avif(body: bytes, *, quick: bool = False) -> Header:
+    width, height, held = isobmff.read_avif(body, quick=quick)
     return Header("AVIF", width, height, len(body), decoding_bytes=held)
 
 
-def _heif(body: bytes) -> Header:
-    width, height, held = isobmff.read_heif(body)
+def _heif(body: bytes, *, quick: bool = False) -> Header:
+    width, height, held = isobmff.read_heif(body, quick=quick)
     return Header("HEIF", width, height, len(body), decoding_bytes=held)
 
 
@@ -162,3 +181,11 @@ _READ: dict[Format, Callable[[bytes], Header]] = {
     "AVIF": _avif,
     "HEIF": _heif,
 }
+
+_READ_QUICKLY: dict[Format, Callable[[bytes], Header]] = {
+    "JPEG": partial(_jpeg, quick=True),
+    "TIFF": partial(_tiff, quick=True),
+    "AVIF": partial(_avif, quick=True),
+    "HEIF": partial(_heif, quick=True),
+}
+"""Formats whose headers may be long."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from isoserve.models.errors import ImageFileError, TruncatedImageError
+from isoserve.models.errors import ImageFileError, LongHeaderError, TruncatedImageError
 from isoserve.models.image_files import av1, hevc
 from isoserve.models.image_files.bits import Planes
 
@@ -18,6 +18,9 @@ _MAX_BRANDS = 64
 _MAX_ITEMS = 4096
 _LOOKED_AT = 1024
 """Bytes of an item, at whose beginning the frame size stands."""
+
+_FEW_ITEMS, _FEW_BYTES = 64, 1 << 14
+"""Are read at a glance: items or boxes, and bytes of what is said of them."""
 
 _FILLING = 64
 """Pixels by which a coded picture may be wider and higher than what is shown of it."""
@@ -49,13 +52,19 @@ class Picture(NamedTuple):
     """That a decoder holds at its worst moment, the pixels it gives included."""
 
 
-def read_avif(body: bytes) -> Picture:
+def read_avif(body: bytes, *, quick: bool = False) -> Picture:
     """Of an AVIF, by its own pictures too: they would be decoded whole.
 
+    Args:
+        quick: whether to give up where there are many parts to be read.
+
     Raises:
+        LongHeaderError: given up.
         ImageFileError: no picture, none with a size, or a larger one than the boxes say.
     """
-    boxes = _read_boxes(body)
+    boxes = _read_boxes(body, quick=quick)
+    if quick and len(boxes.places) > _FEW_ITEMS:
+        raise LongHeaderError
     pictures = [
         planes
         for in_idat, offset, length in boxes.places
@@ -74,13 +83,17 @@ def read_avif(body: bytes) -> Picture:
     return _picture(boxes, samples + 2 * bands)
 
 
-def read_heif(body: bytes) -> Picture:
+def read_heif(body: bytes, *, quick: bool = False) -> Picture:
     """Of a HEIF; the parameter sets of its codec count, too.
 
+    Args:
+        quick: as for :func:`read_avif`.
+
     Raises:
+        LongHeaderError: given up.
         ImageFileError: none with a size, or a larger one than the boxes say.
     """
-    boxes = _read_boxes(body)
+    boxes = _read_boxes(body, quick=quick)
     try:
         pictures = [planes for box in boxes.configurations for planes in hevc.read_planes(box)]
     except EOFError as error:
@@ -122,12 +135,12 @@ def _picture(boxes: _Boxes, bytes_a_pixel: float) -> Picture:
     return Picture(boxes.width, boxes.height, round(bytes_a_pixel * boxes.width * boxes.height))
 
 
-def _read_boxes(body: bytes) -> _Boxes:
+def _read_boxes(body: bytes, *, quick: bool) -> _Boxes:
     largest, idat = (0, 0), 0
     configurations: list[bytes] = []
     places: list[tuple[bool, int, int]] = []
     has_auxiliary = False
-    for kind, start, end in _in_meta(body):
+    for kind, start, end in _in_meta(body, quick=quick):
         if kind == b"idat":
             idat = start
         elif kind == b"iloc":
@@ -182,8 +195,12 @@ def _locations(box: bytes) -> list[tuple[bool, int, int]]:
     return found
 
 
-def _in_meta(body: bytes) -> Iterator[tuple[bytes, int, int]]:
-    for kind, start, end in _boxes(body, 0, len(body)):
+def _in_meta(body: bytes, *, quick: bool) -> Iterator[tuple[bytes, int, int]]:
+    left = _FEW_BYTES
+    for number, (kind, start, end) in enumerate(_boxes(body, 0, len(body))):
+        left -= end - start if kind == b"meta" else 0
+        if quick and (left < 0 or number > _FEW_ITEMS):
+            raise LongHeaderError
         if kind == b"meta":
             yield from _boxes(body, start + 4, end)
 

@@ -6,13 +6,21 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedImageError
+from isoserve.models.errors import (
+    ImageFileError,
+    ImageFormatError,
+    LongHeaderError,
+    TruncatedImageError,
+)
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
 
 MAGIC = b"\xff\xd8\xff"
 
 MAX_SEGMENTS = 10_000
 """Before the first scan. Cameras write some ten; one file in the wild had 5,000."""
+
+FEW_SEGMENTS = 256
+"""Are read at a glance."""
 
 MAX_JUNK = 1 << 16
 """Bytes between segments that belong to none; decoders skip them, and so does this."""
@@ -63,15 +71,21 @@ class Jpeg(NamedTuple):
     """The first scan's."""
 
 
-def read_frame(body: bytes) -> Frame:
+def read_frame(body: bytes, *, quick: bool = False) -> Frame:
     """Read the frame header, and of a large image whether the first scan holds all components.
+
+    Args:
+        quick: whether to give up behind :data:`FEW_SEGMENTS`.
 
     Raises:
         ImageFormatError: a kind of JPEG that is not supported.
         ImageFileError: no frame header, or no scan.
+        LongHeaderError: given up.
     """
     payload, frame, single = b"", 0, True
-    for marker, start, end in segments(body):
+    for number, (marker, start, end) in enumerate(segments(body)):
+        if quick and number == FEW_SEGMENTS:
+            raise LongHeaderError
         if marker in _FRAMES and not frame:
             frame, payload = marker, body[start:end]
             if int.from_bytes(payload[1:3]) * int.from_bytes(payload[3:5]) < _SMALL_PIXELS:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedImageError
+from isoserve.models.errors import (
+    ImageFileError,
+    ImageFormatError,
+    LongHeaderError,
+    TruncatedImageError,
+)
 
 MAGIC = (b"II*\0", b"MM\0*")
 
@@ -15,6 +20,9 @@ _BYTE, _SHORT, _LONG = 1, 3, 4
 _SIZES = {_BYTE: "B", _SHORT: "H", _LONG: "I"}
 _WHITE_IS_ZERO = 0
 _UNSIGNED = 1
+
+_FEW_ENTRIES = 256
+"""Are read at a glance; a camera writes some thirty."""
 
 
 class Tiff(NamedTuple):
@@ -33,10 +41,14 @@ class Tiff(NamedTuple):
     """Of one strip or tile, which is unpacked at once."""
 
 
-def read_tiff(body: bytes) -> Tiff:
+def read_tiff(body: bytes, *, quick: bool = False) -> Tiff:
     """Read the first directory; no value of more than its own entry is followed but the bits'.
 
+    Args:
+        quick: whether to give up where there are more than a few.
+
     Raises:
+        LongHeaderError: given up.
         ImageFormatError: samples that are neither whole and unsigned nor of at most 16 bits.
         ImageFileError: no directory within the file, or none with a size.
     """
@@ -49,6 +61,8 @@ def read_tiff(body: bytes) -> Tiff:
             f"the TIFF ends after {len(body)} bytes; its directory begins at byte {start}"
         )
     (count,) = struct.unpack_from(f"{order}H", body, start)
+    if quick and count > _FEW_ENTRIES:
+        raise LongHeaderError
     entries = body[start + 2 : start + 2 + 12 * count]
     tags: dict[int, int] = {}
     for tag, kind, values, field in struct.iter_unpack(

@@ -39,8 +39,14 @@ SMALL = ImageCost(LARGE_SECONDS / 4, 16 * SMALL_PIXELS)
 that out takes as long as to parse its header."""
 
 
+UNKNOWN = ImageCost(0.25, 130_000_000)
+"""Of an image whose header is only read where it is decoded: as if it were about the largest."""
+
+
 def cost_of(header: Header, spec: InputSpec) -> ImageCost:
     """What it takes to bring an image file with this header to this input."""
+    if not header.width:
+        return UNKNOWN
     small = header.width * header.height <= SMALL_PIXELS and header.num_bytes <= SMALL_BYTES
     if small and not header.coding and header.decoding_bytes <= SMALL.memory:
         return SMALL

@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from isoserve.models.card import InputSpec
-from isoserve.models.errors import ImageFileError, ImageFormatError, TruncatedImageError
+from isoserve.models.errors import (
+    ImageFileError,
+    ImageFormatError,
+    LongHeaderError,
+    TruncatedImageError,
+)
 from isoserve.models.image_files import jpeg
 from isoserve.models.image_files.cost import decode_cost, decode_memory
-from isoserve.models.image_files.header import Header, read_header
+from isoserve.models.image_files.header import Header, format_of, read_header
 from isoserve.models.preprocessing import decode_pixels, to_pixels
 from isoserve.service.inference.image_limits import ImageLimits
 
@@ -27,9 +32,6 @@ logger = logging.getLogger("isoserve.images")
 
 _SMALL_INPUT = InputSpec(height=32, width=32)
 """The header is checked as if for it, before it is known which model will be asked."""
-
-_SURELY_SMALL_BYTES = 4096
-"""No JPEG up to here, of the codings in use, has pixels enough to be looked at twice."""
 
 _MEMORY_A_PIXEL = 6.5
 """Bytes of memory that decoding may take, for each of ``max_pixels``: 130 MB."""
@@ -85,7 +87,8 @@ def check_header(body: bytes, limits: ImageLimits) -> Header:
     """Refuse by size, format and declared dimensions, without decoding anything.
 
     Returns:
-        What the image says of itself.
+        What the image says of itself; without a size where that would take long to find out:
+        :func:`decode` checks it.
 
     Raises:
         InvalidImage: see :class:`Reason`.
@@ -100,16 +103,12 @@ def check_header(body: bytes, limits: ImageLimits) -> Header:
             f"the image has {len(body)} bytes; at most {limits.max_bytes} are accepted",
         )
     try:
-        header = read_header(body)
+        header = read_header(body, quick=True)
     except ImageFileError as error:
         raise _refusal(error, limits) from error
-    if header.format not in limits.formats:
-        raise _refusal(ImageFormatError(f"{header.format} is not accepted here"), limits)
-    _check_dimensions(header.width, header.height, limits, header.format)
-    if header.coding == "run-length":
-        _check_run_length_coded(len(body), header, limits)
-    if not header.is_surely_cheap:
-        _check_cost(header, limits, None if header.format != "JPEG" else _SMALL_INPUT)
+    except LongHeaderError:
+        return Header(format_of(body) or "JPEG", 0, 0, len(body))
+    _check(header, limits, None if header.format != "JPEG" else _SMALL_INPUT)
     return header
 
 
@@ -126,9 +125,7 @@ def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint
             "JPEG",
         )
     try:
-        if body.startswith(jpeg.MAGIC) and len(body) > _SURELY_SMALL_BYTES:
-            _check_cost(read_header(body), limits, spec)
-        return decode_pixels(body, spec)
+        return decode_pixels(body, spec, lambda header: _check(header, limits, spec))
     except InvalidImage:
         raise
     except ImageFileError as error:
@@ -154,6 +151,17 @@ def decode_image(image: Image.Image, spec: InputSpec, limits: ImageLimits) -> ND
         return to_pixels(image, spec)
     except Exception as error:  # Pillow raises almost anything on broken image data
         raise _refusal(ImageFileError(f"the image cannot be decoded: {error}"), limits) from error
+
+
+def _check(header: Header, limits: ImageLimits, spec: InputSpec | None) -> None:
+    """Args: spec: the input; None where what decoding costs does not depend on it."""
+    if header.format not in limits.formats:
+        raise _refusal(ImageFormatError(f"{header.format} is not accepted here"), limits)
+    _check_dimensions(header.width, header.height, limits, header.format)
+    if header.coding == "run-length":
+        _check_run_length_coded(header.num_bytes, header, limits)
+    if not header.is_surely_cheap:
+        _check_cost(header, limits, spec)
 
 
 def _check_dimensions(
