@@ -23,6 +23,7 @@ from isoserve.service.batching.admission import (
     SHORT_QUEUE,
     QueueLimits,
 )
+from isoserve.service.batching.body_budget import SMALL_BYTES
 from isoserve.service.batching.decode_memory import LIMIT, ORDINARY, DecodeMemory
 from isoserve.service.batching.errors import QueueFull
 
@@ -38,7 +39,10 @@ SHORT_SHARE = 1 / 3
 LONG_QUEUE = 2 * SHORT_QUEUE
 """Images a thread that may wait however long each takes, SHORT_QUEUE of them under overload: a
 program that sends photographs over a few connections, each after the last one's answer, is never
-refused. No more than a second's work, for what is refused is told to come back after no less."""
+refused. Not so a file of less than SMALL_BYTES, which costs its sender nothing."""
+
+LONG_SECONDS = 2.5
+"""Of a thread's work, the most of what may so wait."""
 
 SLOWEST, FASTEST = 8.0, 1 / 8
 """How far this machine may be from the one that costs were measured on, with all that it does."""
@@ -98,12 +102,7 @@ class DecodeQueue:
         """
         with self._changed:
             wait = self._expected_wait(jobs[0])
-            own = jobs[0].cost.seconds
-            few, fewer = (
-                self._pace * min(images * own, CALM_SECONDS) for images in (LONG_QUEUE, SHORT_QUEUE)
-            )
-            most = max(self._limits.seconds, few)
-            least = max(SHORT_SHARE * self._limits.seconds, fewer)
+            most, least = self._bounds(jobs[0])
             now = perf_counter()
             limit = ""
             if len(self._heap) + len(jobs) > self._limits.images:
@@ -136,6 +135,17 @@ class DecodeQueue:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _bounds(self, job: Job) -> tuple[float, float]:
+        """Seconds that it may be expected to wait, and those while others are refused."""
+        most, least = self._limits.seconds, SHORT_SHARE * self._limits.seconds
+        if len(job.source) < SMALL_BYTES:
+            return most, least
+        few, fewer = (
+            self._pace * min(images * job.cost.seconds, LONG_SECONDS)
+            for images in (LONG_QUEUE, SHORT_QUEUE)
+        )
+        return max(most, few), max(least, fewer)
 
     def _expected_wait(self, job: Job) -> float:
         """Seconds until an image that comes now has its turn, with the lock held."""

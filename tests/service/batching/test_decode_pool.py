@@ -27,6 +27,7 @@ class Picture:
 
     def __init__(self, name: str, cost: ImageCost, model: str = "m") -> None:
         self.name, self.cost, self.cancelled = name, cost, False
+        self.source = bytes(100 if cost is BOMB else 200_000)
         self.served = SimpleNamespace(model=SimpleNamespace(name=model))
 
 
@@ -83,11 +84,10 @@ def test_bombs_take_no_thread_of_photographs(pool: DecodePool, decoder: Decoder)
     submit(pool, Picture("photo 0", PHOTO))
     submit(pool, Picture("bomb 0", BOMB))
     wait_until(lambda: "bomb 0" in decoder.begun)
-    for number in range(1, 3):
-        submit(pool, Picture(f"bomb {number}", BOMB))
+    submit(pool, Picture("bomb 1", BOMB))
     submit(pool, Picture("photo 1", PHOTO))
     wait_until(lambda: {"photo 0", "photo 1"} <= {*decoder.begun})
-    assert refused(pool, BOMB)  # 1.8 s of them wait already: there is memory for one at a time
+    assert refused(pool, BOMB)  # 0.9 s of them wait already: there is memory for one at a time
     assert not refused(pool, PHOTO)
 
 
@@ -131,7 +131,7 @@ def test_the_cheaper_is_decoded_first_and_a_batch_leaves_room_for_others(
     [
         (0.02, 30),  # the 0.3 s of the settings, of two threads
         (0.07, 16),  # eight a thread may wait however long each takes
-        (0.5, 4),  # but no longer than a second
+        (0.5, 10),  # but no longer than two and a half seconds
     ],
 )
 def test_what_waits_is_bounded_in_seconds(
@@ -144,7 +144,7 @@ def test_what_waits_is_bounded_in_seconds(
     assert waiting <= admitted <= waiting + 1
 
 
-@pytest.mark.parametrize("cost", [0.03, 0.07, 0.15])
+@pytest.mark.parametrize("cost", [0.03, 0.07, 0.15, 0.45, 0.65])
 def test_a_refusal_leaves_room_for_eight_clients_that_wait_for_their_answers(
     pool: DecodePool, decoder: Decoder, cost: float
 ) -> None:
