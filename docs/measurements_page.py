@@ -62,33 +62,45 @@ def _in_short() -> str:
         f"{_percent(row['ratio'] - 1)} at batch {row['batch_size']}" for row in overhead
     )
     photographs = _result("serving_photographs")
-    twelve = photographs["photographs"]["JPEG 12"]["servers"]
-    rivals = ", ".join(
-        f"{name} {load['ratio']:.2f}"
-        for name, load in twelve.items()
-        if name not in ("isoserve", "plain FastAPI")
-    )
     engines = _result("engines_cifar10")
     best = max(engines["speed"][-1]["ratio"], key=engines["speed"][-1]["ratio"].get)
     faster = ", ".join(
         f"{each['ratio'][best]:.2f} at batch {each['batch_size']}" for each in engines["speed"]
     )
-    return (
-        f"- 12-megapixel JPEGs over {photographs['connections']} connections, answers a second "
-        f"against plain FastAPI with the same decoder: {twelve['isoserve']['ratio']:.2f} "
-        f"({rivals}).\n"
-        f"- {best.replace('openvino', 'OpenVINO in')} (`--engine auto`) against ONNX Runtime, "
-        f"images a second of the CIFAR-10 network on one core: {faster}; "
-        f"{100 * engines['agreement'][best]['same_verdict']:.1f} % of the verdicts are the same.\n"
-        "- Images a second over HTTP against a bare ONNX Runtime loop on the same cores: "
-        f"{ratios}.\n"
-        f"- Scores and p-values of {_result('ood_overhead')['network']} against the same network "
-        f"with a plain SoftMax head: {costs}.\n"
-        f"- {soak['offered']:,} mixed, hostile images in {soak['seconds'] / 60:g} minutes: memory "
-        f"{_percent(soak['memory_growth'])}, {soak['lost']} requests without an answer. At "
-        f"{overload['times']:g} times the load it can take, p99 of what is accepted "
-        f"{overload['p99_ratio']:.2f} times that at 0.8 of the capacity.\n"
+    rows = {
+        f"JPEGs of {name.split()[1]} megapixels over {photographs['connections']} connections, "
+        "answers a second against plain FastAPI with the same decoder": _against_fastapi(
+            entry["servers"]
+        )
+        for name, entry in photographs["photographs"].items()
+        if name.startswith("JPEG") and "servers" in entry
+    }
+    rows |= {
+        f"{best.replace('openvino', 'OpenVINO in')} (`--engine auto`) against ONNX Runtime, images "
+        "a second of the CIFAR-10 network on one core": f"{faster}; "
+        f"{100 * engines['agreement'][best]['same_verdict']:.1f} % of the verdicts the same",
+        "Images a second over HTTP against a bare ONNX Runtime loop on the same cores": ratios,
+        "Time of a run with score and p-values against a plain SoftMax head": costs,
+        f"{soak['offered']:,} mixed, hostile images in {soak['seconds'] / 60:g} minutes": "memory "
+        f"{_percent(soak['memory_growth'])}, {soak['lost']} requests without an answer",
+        f"{overload['times']:g} times the load it can take": "p99 of what is accepted "
+        f"{overload['p99_ratio']:.2f} times that at 0.8 of the capacity",
+    }
+    lines = [
+        "| | measured |",
+        "|---|---|",
+        *(f"| {name} | {said} |" for name, said in rows.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _against_fastapi(servers: Any) -> str:
+    rivals = ", ".join(
+        f"{name} {load['ratio']:.2f}"
+        for name, load in servers.items()
+        if name not in ("isoserve", "plain FastAPI")
     )
+    return f"{servers['isoserve']['ratio']:.2f}" + (f" ({rivals})" if rivals else "")
 
 
 def _photographs() -> str:
