@@ -135,3 +135,20 @@ def test_a_png_with_a_transparent_value_of_sixteen_bits() -> None:
     alpha = np.where(values == values[400, 300], 0, 255).astype(np.uint8)
     expected = Image.fromarray(np.stack([gray, gray, gray, alpha], -1))
     np.testing.assert_array_equal(decode_pixels(body, SPEC), by_pillow(expected))
+
+
+@pytest.mark.parametrize("size", [(700, 1400), (1400, 700), (780, 800)])
+def test_a_picture_comes_out_the_same_in_whatever_form(size: tuple[int, int]) -> None:
+    image = picture("RGB").resize(size)
+    spec = InputSpec(height=224, width=224)
+    expected = to_pixels(image, spec)
+    side, (left, top) = min(size), ((size[0] - min(size)) / 2, (size[1] - min(size)) / 2)
+    across = image.resize((224, size[1]), 3, (left, 0, left + side, size[1]))
+    down = across.resize((224, 224), 3, (0, top, 224, top + side))
+    np.testing.assert_array_equal(expected, np.asarray(down))
+    for body in (encode("PNG", image), encode("WEBP", image, lossless=True)):
+        np.testing.assert_array_equal(decode_pixels(body, spec), expected)
+    file = encode("JPEG", image, quality=95, subsampling=0)
+    loaded = opened(file)
+    loaded.load()
+    np.testing.assert_array_equal(decode_pixels(file, spec), to_pixels(loaded, spec))
