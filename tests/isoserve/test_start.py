@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import cast
 
 import pytest
+from tiny_model import write_tiny_model
+
+from isoserve.commands.serve import _begin_to_load
+from isoserve.service.repository.loader import ModelLoader
+from isoserve.service.settings import Settings
 
 ENGINES = {"numpy", "onnxruntime", "PIL", "openvino"}
 WEB = {"fastapi", "starlette", "uvicorn", "prometheus_client", "grpc"}
@@ -41,3 +48,31 @@ def imported_by(module: str) -> set[str]:
 )
 def test_a_server_imports_nothing_needless(module: str, needless: set[str]) -> None:
     assert not imported_by(module) & needless
+
+
+class Loader:
+    """Remembers what it was asked to try."""
+
+    def __init__(self) -> None:
+        self.asked: set[Path] = set()
+
+    def tried(self, path: Path) -> None:
+        self.asked.add(path)
+
+
+def begun(root: Path, workers: int = 1) -> set[Path]:
+    """The files that are being tried before anything else is imported."""
+    loader = Loader()
+    _begin_to_load(Settings(repository=root, workers=workers), cast("ModelLoader", loader))
+    return loader.asked
+
+
+def test_the_newest_version_of_each_model_is_tried_at_once(tmp_path: Path) -> None:
+    for name, version in (("cats", 1), ("cats", 12), ("cats", 3), ("dogs", 2)):
+        write_tiny_model(tmp_path / name / str(version) / "model.onnx")
+    (tmp_path / "empty").mkdir()
+    newest = {tmp_path / "cats" / "12" / "model.onnx", tmp_path / "dogs" / "2" / "model.onnx"}
+    assert begun(tmp_path) == newest
+    assert begun(tmp_path, workers=2) == set()  # each worker tries them itself
+    assert begun(tmp_path / "dogs" / "2" / "model.onnx") == {tmp_path / "dogs/2/model.onnx"}
+    assert begun(tmp_path / "nothing") == set()
