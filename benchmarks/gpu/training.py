@@ -79,7 +79,9 @@ def started_by_torchrun(scratch: Path) -> dict[str, Any]:
         path = folder / "train" / images.classes[label] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+    # By its address: a machine without a network may not know its own name.
+    where = ("--standalone", "--local-addr=127.0.0.1")
+    launcher = ["torch.distributed.run", *where, f"--nproc-per-node={devices}"]
     flags = f"--recipe paper --network resnet20_32 --epochs 1 --devices {devices}"
     command = [sys.executable, "-m", *launcher, "-m", "isoserve", "train", str(folder)]
     done = subprocess.run(
