@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 # As `isoserve serve` reads it: Kubernetes' own ISOSERVE_PORT=tcp://... is no port.
 PORT ?= $(or $(filter-out tcp:%,$(ISOSERVE_PORT)),8000)
+TEST_PROCESSES ?= logical
 REPOSITORY ?= $(or $(ISOSERVE_REPOSITORY),model_repository)
 
 bin := $(VENV)/bin
@@ -25,7 +26,7 @@ serve: $(VENV)/.serve
 
 # A process a core; the tests of a file share servers and networks, and stay in one process.
 test: $(VENV)/.test lint
-	$(bin)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(bin)/python -m pytest --numprocesses $(TEST_PROCESSES) --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.test
 	$(bin)/ruff check
