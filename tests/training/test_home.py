@@ -70,11 +70,11 @@ def test_commands_that_serve_leave_nothing_at_home(colours: Path, home: Path) ->
 def test_commands_that_train_leave_nothing_at_home(colours: Path, home: Path) -> None:
     out = home.parent / "out"
     quick = ["--network", "densenet22_32", "--image-size", 16, "--epochs", 1, "--held-out", 0.35]
+    assert run(home, "train", colours, "--output", out, *quick) == []
     model = out / "model.onnx"
     few = ["--ood", "gaussian", "--limit", 10, "--output", home.parent / "results"]
     left = run_all(
         home,
-        ["train", colours, "--output", out, *quick],
         ["export", out, "--output", home.parent / "again.onnx"],
         ["evaluate", model, colours, *few],
         ["calibrate", model, colours / "test", "--alpha", 0.2],
