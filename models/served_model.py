@@ -14,7 +14,7 @@ from isoserve.models.classifier import Classifier
 from isoserve.models.combination import VIEWS
 from isoserve.models.heads import Head, Logits
 from isoserve.models.scores import entropic_score
-from isoserve.models.views import combined_score, density_score
+from isoserve.models.views import combined_score, density_directions, density_score
 
 FEATURES = "features"
 """The tensor [N, D] of the exported graph that every view is made from."""
@@ -105,8 +105,9 @@ class Verdict(Calibrated):
         self.classifier = Classifier(nn.Identity(), head)
         self.score: ScoreKind = score
         self.register_buffer("boundaries", boundary_table(head))
-        self.register_buffer("whitening", torch.eye(head.num_features))
-        self.register_buffer("class_means", torch.full((head.num_classes, head.num_features), 0.75))
+        directions = density_directions(head.num_features)
+        self.register_buffer("whitening", torch.eye(head.num_features, directions))
+        self.register_buffer("class_means", torch.full((head.num_classes, directions), 0.75))
         self.register_buffer("entropic_calibration_scores", _scores(1, 0.5))
         if score == "combined":
             self.register_buffer("view_factors", torch.full((len(VIEWS),), 0.25))

@@ -164,7 +164,9 @@ def _set_statistics(model: onnx.ModelProto, images: LabelledImages) -> Statistic
     count = max(STATISTICS_IMAGES, 50 * len(images.classes))
     images = images.take(evenly_spread(len(images), count))
     features = run_graph(with_output(model, FEATURES), images.pixels, names=(FEATURES,))[FEATURES]
-    found = fit_statistics(features, images.labels, len(images.classes))
+    constants = {each.name: each for each in model.graph.initializer}
+    directions = constants["whitening"].dims[1]  # of a graph made before there was a bound: all
+    found = fit_statistics(features, images.labels, len(images.classes), directions)
     set_initializer(model, "whitening", found.whitening)
     set_initializer(model, "class_means", found.class_means)
     return Statistics(n=found.n, shrinkage=found.shrinkage)

@@ -17,8 +17,7 @@ from onnx import TensorProto, numpy_helper
 from isoserve.models.card import read_card
 from isoserve.models.errors import InputError
 from isoserve.training.data import LabelledImages
-from isoserve.training.onnx_graph import has_initializer, run_graph
-from isoserve.training.onnx_model.calibrate import set_initializer
+from isoserve.training.onnx_graph import run_graph
 from isoserve.training.onnx_model.export import set_card
 from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
 
@@ -64,7 +63,6 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph, its large weights stored as float16 and cast where they are read."""
     found = onnx.ModelProto()
     found.CopyFrom(model)
-    _round_whitening(found)
     graph = found.graph
     read = {name for node in graph.node if node.op_type in OPERATORS for name in node.input}
     casts = []
@@ -102,24 +100,3 @@ def widen(model: onnx.ModelProto, names: Container[str]) -> None:
         values = numpy_helper.to_array(halved[cast.input[0]]).astype(np.float32)
         halved[cast.input[0]].CopyFrom(numpy_helper.from_array(values, cast.output[0]))
         graph.node.remove(cast)
-
-
-def _round_whitening(model: onnx.ModelProto) -> None:
-    """Round the density score's whitening, and move the whitened class means along with it.
-
-    Of 1,280 features it is as large as all the other weights. It enlarges what it is multiplied
-    with, up to the class means that are subtracted from the result: those stay exact for the
-    rounded one, so that only the distances' own last digits change.
-    """
-    if not has_initializer(model, "whitening"):
-        return
-    exact, means = (
-        numpy_helper.to_array(
-            next(value for value in model.graph.initializer if value.name == name)
-        ).astype(np.float64)
-        for name in ("whitening", "class_means")
-    )
-    largest = float(np.finfo(np.float16).max)
-    rounded = np.clip(exact, -largest, largest).astype(np.float16).astype(np.float64)
-    set_initializer(model, "whitening", rounded)
-    set_initializer(model, "class_means", np.linalg.solve(exact.T, means.T).T @ rounded)
