@@ -11,7 +11,7 @@ from torch import Tensor
 MOST_DIRECTIONS = 512
 """Directions of the feature space that the density score looks at. Those beyond vary so little that
 they say nothing more of an image, and cost time and memory by the square of the features: see
-docs/results/README.md."""
+docs/results/density-directions.md."""
 
 
 def density_directions(features: int) -> int:
