@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.combined_score.__main__ import read
-from isoserve.models.combination import VIEWS
+from isoserve.models.combination import VIEWS, linear_terms
 from isoserve.training.atomic import atomic_path
 from isoserve.training.data import load_images
 from isoserve.training.onnx_graph import read_model, run_graph
@@ -83,7 +83,7 @@ def rejections(
         own, known, judged = np.split(order, [scale, scale + calibration])
         scores = {
             "entropic": views[:, 0],
-            "combined": numpy_combined(views, *fit_scales(views[own])),
+            "combined": numpy_combined(views, *linear_terms(*fit_scales(views[own]))),
         }
         for score, values in scores.items():
             found = {
