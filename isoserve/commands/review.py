@@ -30,6 +30,12 @@ def review() -> None:
     """
 
 
+LAYOUT_OPTIONS = {
+    "folder": ("base",),
+    "label-studio": ("model", "image_url"),
+    "fiftyone": ("model",),
+}
+
 DATABASE = click.option(
     "--database",
     envvar=f"{ENV_PREFIX}REVIEW_DATABASE",
@@ -45,10 +51,10 @@ DATABASE = click.option(
 @click.option(
     "--format",
     "layout",
-    type=click.Choice(["folder", "label-studio"]),
+    type=click.Choice([*LAYOUT_OPTIONS]),
     default="folder",
     show_default=True,
-    help="folder has the labelled images, label-studio the unlabelled ones as tasks.",
+    help="folder has the labelled images, label-studio and fiftyone the unlabelled ones.",
 )
 @click.option(
     "--base",
@@ -58,7 +64,7 @@ DATABASE = click.option(
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="label-studio: a model.onnx whose classes are offered, besides those of the queue.",
+    help="label-studio, fiftyone: a model.onnx whose classes are offered, besides the queue's.",
 )
 @click.option(
     "--image-url",
@@ -67,11 +73,12 @@ DATABASE = click.option(
     "the images are in the tasks.",
 )
 def export(target: Path, database: str, layout: str, **options: Any) -> None:
-    """Write the labelled images to TARGET, or tasks that Label Studio imports.
+    """Write the labelled images to TARGET, or what Label Studio or FiftyOne imports.
 
     As a folder: CLASS/*, ready for 'isoserve train TARGET'. For Label Studio: TARGET/tasks.json,
     what the model knows least first, and TARGET/tasks.xml, the labelling interface; or TARGET
-    itself, where it ends in .json, and the interface beside it.
+    itself, where it ends in .json, and the interface beside it. For FiftyOne: a
+    FiftyOneImageClassificationDataset, in the same order.
 
     \b
     Examples:
@@ -79,32 +86,35 @@ def export(target: Path, database: str, layout: str, **options: Any) -> None:
       isoserve train next --output runs/next
       isoserve review export tasks --database sqlite:///review.db --format label-studio
     """
-    of_layout = ("base",) if layout == "folder" else ("model", "image_url")
     for name, value in options.items():
-        if value is not None and name not in of_layout:
+        if value is not None and name not in LAYOUT_OPTIONS[layout]:
             raise InputError(f"{flag(name)} does not go with --format {layout}")
     with _opened(database, "read") as store:
         if layout == "folder":
             _export_folder(store, target, options["base"])
-        else:
+        elif layout == "label-studio":
             _export_tasks(store, target, options["model"], options["image_url"])
+        else:
+            _export_dataset(store, target, options["model"])
 
 
 @review.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @DATABASE
 def import_(file: Path, database: str) -> None:
-    """Take the labels of FILE, Label Studio's JSON export, into the queue.
+    """Take the labels of FILE into the queue.
 
-    Of tasks that 'isoserve review export --format label-studio' wrote. All labels are taken, or,
-    where one cannot be, none. Images that were given several classes stay as they are.
+    FILE is Label Studio's JSON export, or FiftyOne's labels.json, of images that
+    'isoserve review export' wrote for them. All labels are taken, or, where one cannot be, none.
+    Images that were given several classes stay as they are.
 
     \b
-    Example:
+    Examples:
       isoserve review import project-1.json --database sqlite:///review.db
+      isoserve review import labelled/labels.json --database sqlite:///review.db
     """
     with _opened(database, "written") as store:
-        from isoserve.service.review.label_studio_labels import import_labels
+        from isoserve.service.review.labels_file import import_labels
 
         done = import_labels(store, file)
     for class_name, count in sorted(done.labelled.items()):
@@ -136,9 +146,19 @@ def _export_tasks(
 ) -> None:
     from isoserve.service.review.label_studio_tasks import TaskOptions, export_tasks
 
-    classes = tuple(open_model(model).labels) if model is not None else ()
-    count = export_tasks(store, target, TaskOptions(classes, image_url))
+    count = export_tasks(store, target, TaskOptions(_classes(model), image_url))
     click.echo(f"{pluralize(count, 'task')} in {target}, what the model knows least first")
+
+
+def _export_dataset(store: ReviewStore, target: Path, model: Path | None) -> None:
+    from isoserve.service.review.fiftyone_dataset import export_dataset
+
+    count = export_dataset(store, target, _classes(model))
+    click.echo(f"{pluralize(count, 'image')} in {target}, what the model knows least first")
+
+
+def _classes(model: Path | None) -> tuple[str, ...]:
+    return tuple(open_model(model).labels) if model is not None else ()
 
 
 @contextmanager

@@ -7,11 +7,8 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from isoserve.commands.options import build, defaults_but
 from isoserve.commands.predictors import LOCAL_SETTINGS
@@ -19,11 +16,11 @@ from isoserve.local_model import LocalModel
 from isoserve.models.cpu_quota import usable_cores
 from isoserve.models.errors import InputError
 from isoserve.models.text import pluralize
-from isoserve.score.counts import Counts
 from isoserve.score.driver import Outcomes, counts_so_far, score_units
 from isoserve.score.images import Reading
 from isoserve.score.plan import FAILED, PAGE, PLAN, SUMMARY, Output, Plan, check_same
 from isoserve.score.pool import Pool, ProcessPool
+from isoserve.score.progress import ScoreProgress
 from isoserve.score.summary import page, summarize
 from isoserve.score.units import plan_units
 from isoserve.score.worker import Job, read_url
@@ -118,7 +115,11 @@ def score(
         count = min(workers or usable_cores(), len(units))
         pool = _pool(job, count, gpus, address)
         try:
-            _score_with_progress(units, pool, outcomes, sum(u.images or 0 for u in plan.units))
+            known = [unit.images for unit in plan.units if unit.images is not None]
+            images = sum(known) if len(known) == len(plan.units) else None
+            numbers = (len(plan.units), len(done))
+            with ScoreProgress(lambda: outcomes.counts, images, numbers) as progress:
+                score_units(units, pool, outcomes, progress.advance)
         finally:
             pool.close()
     _conclude(where, plan, outcomes)
@@ -157,29 +158,6 @@ def _pool(job: Job, workers: int, gpus: float, address: str) -> Pool:
     from isoserve.score.ray_pool import RayPool
 
     return RayPool(job, workers, address, gpus)
-
-
-def _score_with_progress(units: list[Any], pool: Pool, found: Outcomes, images: int) -> None:
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("scoring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rejected]} rejected"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(
-            "", total=images or None, completed=found.counts.images, rejected=found.counts.rejected
-        )
-
-        def advance(counts: Counts) -> None:
-            bar.update(task, advance=counts.images, rejected=found.counts.rejected)
-
-        score_units(units, pool, found, advance)
 
 
 def _conclude(where: Output, plan: Plan, outcomes: Outcomes) -> None:

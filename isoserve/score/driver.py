@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from isoserve.score.counts import Counts
@@ -13,6 +14,8 @@ from isoserve.score.units import Unit
 from isoserve.score.worker import counts_of
 
 MOST_TRIES = 2
+FILES_AT_ONCE = 32
+"""Whose counts are read side by side: a store answers each in tens of milliseconds."""
 
 
 @dataclass(slots=True)
@@ -25,12 +28,12 @@ class Outcomes:
 
 
 def score_units(
-    units: Iterable[Unit], pool: Pool, found: Outcomes, progress: Callable[[Counts], None]
+    units: Iterable[Unit], pool: Pool, found: Outcomes, advance: Callable[[], None]
 ) -> None:
     """Score the units; what came of them is added to ``found``.
 
     Args:
-        progress: told the counts of each unit that was scored.
+        advance: called after each unit that was scored, or that failed for good.
     """
     waiting = deque(units)
     tries: dict[int, int] = {}
@@ -45,17 +48,20 @@ def score_units(
             running -= 1
             if not isinstance(outcome, UnitFailed):
                 found.counts += outcome
-                progress(outcome)
+                advance()
             elif tries[unit.index] < MOST_TRIES:
                 waiting.append(unit)
             else:
                 found.failed[unit.index] = str(outcome)
+                advance()
 
 
 def counts_so_far(plan: Plan, output: Output, done: Iterable[int]) -> Counts:
     """Of the units that an earlier run finished, as their files say."""
     total = Counts.empty(len(plan.classes))
     units = {unit.index: unit for unit in plan.units}
-    for index in done:
-        total += counts_of(f"{output.url}/{units[index].file_name}")
+    urls = [f"{output.url}/{units[index].file_name}" for index in done]
+    with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+        for counts in threads.map(counts_of, urls):
+            total += counts
     return total

@@ -48,8 +48,9 @@ class RayPool:
                 log_to_driver=False,
                 runtime_env={"env_vars": ENVIRONMENT},
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(f"no Ray at --address {address}: {error}") from error
+        except Exception as error:  # Ray raises bare ones, as where a node does not start in time
+            said = " ".join(str(error).split())
+            raise InputError(f"no Ray at --address {address}: {said}") from error
         # Without these a unit that kills its process would be tried for ever.
         actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=0)(_Scorer)
         self._actors: list[Any] = [actor.remote(job) for _ in range(workers)]

@@ -10,24 +10,15 @@ import numpy as np
 
 from isoserve.score.counts import Counts
 from isoserve.score.plan import Plan
-from isoserve.service.observability.drift import (
-    CONFIDENCE,
-    DRIFT_LEVEL,
-    P_VALUE_BUCKETS,
-    coarse,
-    expected_shares,
-    kolmogorov,
-    stability,
-    wilson,
-)
+from isoserve.service.observability.drift import CONFIDENCE, drift_document, wilson
 
 
 def summarize(plan: Plan, counts: Counts, failed_units: int) -> dict[str, Any]:
     """All that is told of a run, as JSON."""
     fine = np.asarray(counts.p_values, dtype=np.int64)
-    buckets, expected = coarse(fine), expected_shares(plan.calibration_images)
+    drift = drift_document(fine, plan.calibration_images)
     lower, upper = wilson(counts.rejected, counts.judged)
-    summary: dict[str, Any] = {
+    return {
         "model": plan.model,
         "model_sha256": plan.sha256,
         "alpha": plan.alpha,
@@ -46,36 +37,15 @@ def summarize(plan: Plan, counts: Counts, failed_units: int) -> dict[str, Any]:
             "upper": upper,
             "confidence": CONFIDENCE,
         },
-        "p_values": [
-            {"le": le, "count": int(count), "expected": float(share)}
-            for le, count, share in zip(P_VALUE_BUCKETS, buckets, expected, strict=True)
-        ],
+        "p_values": drift.pop("histogram"),
         "classes": [
             {"label": label, "images": images, "ood": rejected}
             for label, images, rejected in zip(
                 plan.classes, counts.by_class, counts.rejected_by_class, strict=True
             )
         ],
-        "drift": None,
+        "drift": drift if counts.judged else None,
     }
-    if counts.judged:
-        gap, index = (
-            kolmogorov(fine, plan.calibration_images),
-            stability(buckets, plan.calibration_images),
-        )
-        summary["drift"] = {
-            "kolmogorov": {
-                "distance": gap.distance,
-                "p_value": gap.p_value,
-                "drifted": gap.p_value < DRIFT_LEVEL,
-            },
-            "stability": {
-                "value": index.value,
-                "limit": index.limit,
-                "drifted": index.value > index.limit,
-            },
-        }
-    return summary
 
 
 def page(summary: dict[str, Any]) -> str:

@@ -9,8 +9,9 @@ of the calibration, since a model calibrated on 500 images cannot know its own p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,34 @@ DRIFT_LEVEL = 0.01
 
 CONFIDENCE = 0.95
 """Of the intervals around shares."""
+
+
+def drift_document(fine: Counts, calibration: int) -> dict[str, Any]:
+    """The counts against uniform, as JSON: ``histogram``, ``kolmogorov`` and ``stability``.
+
+    Args:
+        fine: int64 [FINE_BUCKETS], images by p-value.
+        calibration: images that the model was calibrated on.
+
+    Returns:
+        The last two are None where there are no images.
+    """
+    counts = coarse(fine)
+    document: dict[str, Any] = {
+        "histogram": [
+            {"le": le, "count": count, "expected": float(share)}
+            for le, count, share in zip(
+                P_VALUE_BUCKETS, counts.tolist(), expected_shares(calibration), strict=True
+            )
+        ],
+        "kolmogorov": None,
+        "stability": None,
+    }
+    if counts.any():
+        gap, index = kolmogorov(fine, calibration), stability(counts, calibration)
+        document["kolmogorov"] = asdict(gap) | {"drifted": gap.p_value < DRIFT_LEVEL}
+        document["stability"] = asdict(index) | {"drifted": index.value > index.limit}
+    return document
 
 
 def coarse(fine: Counts) -> Counts:

@@ -11,6 +11,7 @@ from isoserve.models.errors import InputError
 from isoserve.models.image_files.folder import image_files
 from isoserve.models.image_files.header import read_header
 from isoserve.service.review.store import ReviewStore
+from isoserve.service.review.whole_folder import whole_folder
 
 
 def export_images(store: ReviewStore, target: Path, base: Path | None = None) -> Counter[str]:
@@ -28,22 +29,10 @@ def export_images(store: ReviewStore, target: Path, base: Path | None = None) ->
         InputError: the target has something in it or cannot be written, or there is nothing to
             write.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"'{target}' has something in it; name a folder that is not there yet")
-    half = target.with_name(target.name + ".part")
-    try:
-        shutil.rmtree(half, ignore_errors=True)
-        half.mkdir(parents=True)
-        written = _write_labelled(store, half)
+    with whole_folder(target) as folder:
+        written = _write_labelled(store, folder)
         if base is not None:
-            written += _link(base, half)
-        if target.exists():
-            target.rmdir()
-        half.rename(target)
-    except OSError as error:
-        raise InputError(f"cannot export to '{target}': {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
+            written += _link(base, folder)
     return written
 
 

@@ -6,10 +6,8 @@ The layout is Label Studio's "Basic JSON": a list of tasks, each with ``data`` a
 from __future__ import annotations
 
 import base64
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
@@ -20,6 +18,8 @@ from sqlalchemy import Row
 from isoserve.models.errors import InputError
 from isoserve.models.image_files.header import read_header
 from isoserve.service.review.store import ReviewStore
+from isoserve.service.review.table import taken_at
+from isoserve.service.review.whole_folder import whole_folder
 
 IMAGE, KNOWN, NEW, NEW_NAME, JUNK = "image", "class", "new_class", "new_class_name", "junk"
 """Names of the tags in the labelling interface; what a person chose comes back under them."""
@@ -53,26 +53,15 @@ def export_tasks(store: ReviewStore, target: Path, options: TaskOptions = TaskOp
     is_file = target.suffix == ".json"
     if is_file and options.image_url is not None:
         raise InputError(f"'{target}' is a file; image files need a folder: name one")
-    taken = target.exists() and (is_file or not target.is_dir() or any(target.iterdir()))
-    if taken or (is_file and target.with_suffix(".xml").exists()):
+    if is_file and (target.exists() or target.with_suffix(".xml").exists()):
         raise InputError(f"'{target}' has something in it; name what is not there yet")
-    half = target.with_name(target.name + ".part")
-    try:
-        shutil.rmtree(half, ignore_errors=True)
-        half.mkdir(parents=True)
-        (half / "tasks.xml").write_bytes(_interface(store, options.classes))
-        count = _write_tasks(store, half, options.image_url)
+    with whole_folder(target) as folder:
+        (folder / "tasks.xml").write_bytes(_interface(store, options.classes))
+        count = _write_tasks(store, folder, options.image_url)
         if is_file:
-            (half / "tasks.xml").rename(target.with_suffix(".xml"))
-            (half / "tasks.json").rename(target)
-        else:
-            if target.exists():
-                target.rmdir()
-            half.rename(target)
-    except OSError as error:
-        raise InputError(f"cannot export to '{target}': {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
+            (folder / "tasks.xml").rename(target.with_suffix(".xml"))
+            (folder / "tasks.json").rename(target)
+            folder.rmdir()
     return count
 
 
@@ -81,10 +70,7 @@ def _write_tasks(store: ReviewStore, folder: Path, image_url: str | None) -> int
     if image_url is not None:
         (folder / "images").mkdir()
     with (folder / "tasks.json").open("wb") as file:
-        for row in store.unmarked():
-            image = store.image(row.id)
-            if image is None:  # past its age meanwhile
-                continue
+        for row, image in store.unmarked():
             kind = read_header(image).format.lower()
             if image_url is None:
                 shown = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
@@ -106,14 +92,13 @@ def _append(file: BinaryIO, task: dict[str, Any], *, first: bool) -> None:
 
 
 def _task(row: Row[Any], image: str) -> dict[str, Any]:
-    taken = row.taken if row.taken.tzinfo else row.taken.replace(tzinfo=UTC)
     version = f"{row.model}/{row.version}"
     return {
         "data": {
             IMAGE: image,
             **{name: getattr(row, name) for name in _DATA},
             "model": version,
-            "taken": taken.isoformat(),
+            "taken": taken_at(row),
         },
         "predictions": [
             {

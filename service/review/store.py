@@ -185,13 +185,12 @@ class ReviewStore:
             done = connection.execute(update(IMAGES).where(IMAGES.c.id == number).values(**values))
         return done.rowcount == 1
 
-    def unmarked(self) -> list[Row[Any]]:
-        """Rows without their image that nobody has marked, what the model knows least first."""
+    def unmarked(self) -> Iterator[tuple[Row[Any], bytes]]:
+        """Rows and images that nobody has marked, what the model knows least first."""
         self._create_table()
         query = _filtered(select(*DESCRIBED), Filter(mark="none"))
         query = query.order_by(IMAGES.c.p_value, IMAGES.c.probability, IMAGES.c.id)
-        with self._engine.connect() as connection:
-            return list(connection.execute(query))
+        yield from self._with_images(query)
 
     def classes(self) -> tuple[set[str], set[str]]:
         """The classes that images were predicted as, and those that persons gave as new ones."""
@@ -220,13 +219,18 @@ class ReviewStore:
         query = select(IMAGES.c.id, IMAGES.c.class_name, IMAGES.c.sha256).where(
             IMAGES.c.mark.in_(("known_class", "new_class"))
         )
+        for row, image in self._with_images(query.order_by(IMAGES.c.id)):
+            yield row.class_name, row.sha256, image
+
+    def _with_images(self, query: Select[Any]) -> Iterator[tuple[Row[Any], bytes]]:
+        """Each row that the query finds and its image, one at a time."""
         with self._engine.connect() as connection:
-            # All at once: SQLite lets nobody write while somebody reads.
-            found = connection.execute(query.order_by(IMAGES.c.id)).all()
-        for number, class_name, sha256 in found:
-            image = self.image(number)
-            if image is not None:
-                yield class_name, sha256, image
+            # All rows at once: SQLite lets nobody write while somebody reads.
+            found = connection.execute(query).all()
+        for row in found:
+            image = self.image(row.id)
+            if image is not None:  # else past its age meanwhile
+                yield row, image
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from sqlalchemy import (
     BigInteger,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Row,
     String,
     Table,
 )
@@ -46,3 +48,9 @@ IMAGES = Table(
 )
 DESCRIBED = [column for column in IMAGES.columns if column.name != "image"]
 """All columns but the image."""
+
+
+def taken_at(row: Row[Any]) -> str:
+    """When the row's image came, as ISO 8601; SQLite keeps no time zone, so it is UTC there."""
+    taken: datetime = row.taken
+    return (taken if taken.tzinfo else taken.replace(tzinfo=UTC)).isoformat()

@@ -12,18 +12,13 @@ from isoserve.service.http.schemas import ProblemDocument
 from isoserve.service.observability.drift import (
     CONFIDENCE,
     DRIFT_LEVEL,
-    P_VALUE_BUCKETS,
-    coarse,
-    expected_shares,
-    kolmogorov,
-    stability,
+    drift_document,
     wilson,
 )
 from isoserve.service.observability.p_value_window import (
     FINE_BUCKETS,
     LONGEST_WINDOW,
     STEP_SECONDS,
-    Counts,
 )
 from isoserve.service.repository.repository import Repository
 
@@ -130,39 +125,19 @@ def drift_routes(repository: Repository, alpha: float) -> APIRouter:
         window_counts = served.series.window
         fine, rejected = window_counts.last(window)
         calibration = served.model.card.calibration.n
-        counts = coarse(fine)
-        images = int(counts.sum())
+        images = int(fine.sum())
         return DriftDocument(
             model=name,
             version=served.model.version,
             window_seconds=window,
             scope="workers" if window_counts.of_all_workers else "process",
             images=images,
-            histogram=[
-                Bucket(le=le, count=count, expected=expected)
-                for le, count, expected in zip(
-                    P_VALUE_BUCKETS, counts.tolist(), expected_shares(calibration), strict=True
-                )
-            ],
             fine_counts=fine.tolist(),
-            kolmogorov=_kolmogorov(fine, calibration) if images else None,
-            stability=_stability(counts, calibration) if images else None,
             rejection=_rejection(rejected, images, alpha, calibration),
+            **drift_document(fine, calibration),
         )
 
     return router
-
-
-def _kolmogorov(fine: Counts, calibration: int) -> KolmogorovDistance:
-    found = kolmogorov(fine, calibration)
-    return KolmogorovDistance(
-        distance=found.distance, p_value=found.p_value, drifted=found.p_value < DRIFT_LEVEL
-    )
-
-
-def _stability(counts: Counts, calibration: int) -> StabilityIndex:
-    found = stability(counts, calibration)
-    return StabilityIndex(value=found.value, limit=found.limit, drifted=found.value > found.limit)
 
 
 def _rejection(rejected: int, images: int, alpha: float, calibration: int) -> Rejection:

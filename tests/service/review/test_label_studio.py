@@ -22,8 +22,8 @@ from tiny_model import TinyModel, write_tiny_model
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is missing: pip install 'isoserve[review]'")
 
 from isoserve.models.errors import InputError
-from isoserve.service.review.label_studio_labels import import_labels
 from isoserve.service.review.label_studio_tasks import TaskOptions, export_tasks
+from isoserve.service.review.labels_file import import_labels
 from isoserve.service.review.store import Filter, KeptImage, ReviewStore
 
 ROOT = Path(__file__).parents[3]
