@@ -20,7 +20,7 @@ from isoserve.models.errors import InputError
 from isoserve.models.image_files.folder import SUFFIXES, LeftOut, describe_left_out, image_files
 from isoserve.models.text import pluralize, printable
 from isoserve.training.hold_out import held_out_count, hold_out, smallest_calibration
-from isoserve.training.layout import class_folders, read_layout
+from isoserve.training.layout import class_folders, read_layout, what_lies_there
 from isoserve.training.named_sets import NAMED_SETS, Split, load_named_set
 from isoserve.training.pixel_arrays import chosen, decode_bodies, decode_files
 
@@ -219,7 +219,7 @@ def load_class_folders(folder: Path, spec: InputSpec) -> LabelledImages:
     if len(names) < 2:
         raise InputError(
             f"{folder} holds {pluralize(len(names), 'class folder')}; "
-            "a classifier needs at least two, each a folder of images"
+            "a classifier needs at least two, each a folder of images" + what_lies_there(folder)
         )
     for name in names:
         if printable(name) != name:

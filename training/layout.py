@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from isoserve.models.errors import InputError
 from isoserve.models.image_files.folder import SUFFIXES, image_files, is_foreign
-from isoserve.models.text import printable
+from isoserve.models.text import pluralize, printable
 
 Split = Literal["train", "validation", "test"]
 
@@ -21,6 +21,9 @@ NAMES: dict[str, Split] = {
     "testing": "test",
 }
 """Names of split folders, in lower case."""
+
+
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar")
 
 
 class Layout(NamedTuple):
@@ -70,6 +73,28 @@ def read_layout(root: Path) -> Layout:
             )
         found[split] = folder
     return Layout(found.get("train"), found.get("validation"), found.get("test"))
+
+
+def what_lies_there(folder: Path) -> str:
+    """Of a folder without classes, what it holds in their place and the way out; '' if unknown."""
+    files = [entry for entry in folder.iterdir() if not is_foreign(entry.name) and entry.is_file()]
+    images = [file for file in files if file.name.lower().endswith(SUFFIXES)]
+    tables = sorted(file.name for file in files if file.suffix.lower() == ".csv")
+    archives = sorted(file.name for file in files if file.name.lower().endswith(_ARCHIVES))
+    for inner in class_folders(folder):
+        if len(class_folders(inner)) > 1:
+            return f"; {printable(str(inner))} holds some: give that"
+    if images and tables:
+        return (
+            f"; images lie in it directly, beside {printable(tables[0])}: if that names their "
+            f"classes, add --labels {printable(str(folder / tables[0]))}"
+        )
+    if images:
+        return (
+            f"; {pluralize(len(images), 'image')} in it directly: move those of each class to a "
+            "folder named after it, or list them in a table of path,label and give --labels"
+        )
+    return f"; unpack {printable(archives[0])} first" if archives else ""
 
 
 def _holds_class_folders(folder: Path) -> bool:

@@ -43,4 +43,6 @@ def describe(body: bytes) -> str:
         return "this is an SVG drawing, which has no pixels: save it as PNG"
     if text[:1] == b"<":
         return "this is HTML or XML, not an image"
+    if not body:
+        return "the file is empty"
     return f"the first bytes ({body[:8].hex(' ')}) are of no image format that is read"

@@ -137,3 +137,21 @@ def test_the_split_is_made_once_and_a_run_of_images_is_a_view(tmp_path: Path) ->
     training, held_out = split(images, Recipe())
     assert set(training.paths).isdisjoint(held_out.paths)
     assert sorted((*training.paths, *held_out.paths)) == sorted(images.paths)
+
+
+def test_a_folder_without_classes_is_told_what_it_holds_instead(tmp_path: Path) -> None:
+    inner = fill(tmp_path / "wrapped", "dataset/train/a", "dataset/test/a") / "dataset"
+    flat = fill(tmp_path, "flat", images=3) / "flat"
+    listed = fill(tmp_path, "listed") / "listed"
+    (listed / "labels.csv").write_text("path,label\n0.png,a\n")
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    (packed / "photos.zip").write_bytes(b"PK")
+    for folder, way_out in {
+        inner.parent: f"holds 1 class folder; .*; {inner} holds some: give that$",
+        flat: "holds 0 class folders; .*; 3 images in it directly: move those of each class",
+        listed: f"beside labels.csv: .* add --labels {listed / 'labels.csv'}$",
+        packed: "; unpack photos.zip first$",
+    }.items():
+        with pytest.raises(InputError, match=way_out):
+            load(folder)
