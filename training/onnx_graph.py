@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from isoserve.models.card import INPUT_NAME, CardError, ModelCard, read_card
 from isoserve.models.errors import InputError
@@ -103,6 +104,19 @@ def has_output(model: onnx.ModelProto, name: str) -> bool:
 def has_initializer(model: onnx.ModelProto, name: str) -> bool:
     """Whether the graph carries a constant of that name."""
     return any(initializer.name == name for initializer in model.graph.initializer)
+
+
+def constants_of(model: onnx.ModelProto) -> dict[str, NDArray[np.generic]]:
+    """The graph's constants by name, those too that are stored in 16 bits and cast to 32."""
+    found: dict[str, NDArray[np.generic]] = {
+        each.name: numpy_helper.to_array(each) for each in model.graph.initializer
+    }
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in found:
+            stored = found[node.input[0]]
+            if stored.dtype == np.float16:
+                found[node.output[0]] = stored.astype(np.float32)
+    return found
 
 
 def with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -24,6 +24,7 @@ from isoserve.models.text import printable
 from isoserve.training.data import list_images, load_images, read_images
 from isoserve.training.hold_out import evenly_spread
 from isoserve.training.layout import NAMES, class_folders
+from isoserve.training.overlaps import without_known
 
 NOISE_IMAGES = 10_000
 """Images of a noise set where no limit is given; as many as the papers' other sets have."""
@@ -61,14 +62,18 @@ class OutDistribution:
 
 
 def load_out_distributions(
-    sources: Iterable[str], spec: InputSpec, data_root: Path, limit: int | None = None
+    sources: Iterable[str],
+    spec: InputSpec,
+    data_root: Path,
+    limit: int | None = None,
+    classes: Sequence[str] = (),
 ) -> list[OutDistribution]:
     """Load several, each as :func:`load_out_distribution`.
 
     Raises:
         InputError: one is not there, or two have the same name.
     """
-    found = [load_out_distribution(source, spec, data_root, limit) for source in sources]
+    found = [load_out_distribution(source, spec, data_root, limit, classes) for source in sources]
     check_names(found)
     return found
 
@@ -83,7 +88,11 @@ def check_names(found: Sequence[OutDistribution], *taken: str) -> None:
 
 
 def load_out_distribution(
-    source: str, spec: InputSpec, data_root: Path, limit: int | None = None
+    source: str,
+    spec: InputSpec,
+    data_root: Path,
+    limit: int | None = None,
+    classes: Sequence[str] = (),
 ) -> OutDistribution:
     """Load an out-distribution.
 
@@ -95,13 +104,17 @@ def load_out_distribution(
         spec: the pixels wanted.
         data_root: where named sets are looked for.
         limit: at most so many images, drawn evenly from a larger set; the same ones each time.
+        classes: the in-distribution's; images of them are left out of sets that are known to hold
+            some (:mod:`isoserve.training.overlaps`), where folders or the archive's list name them.
 
     Raises:
         InputError: no such set or folder, or not one readable image in it.
     """
     name, separator, given = source.partition("=")
     if separator and name and given and not Path(source).is_dir():
-        found = load_out_distribution(given, spec, data_root, limit)
+        if Path(given).is_dir() and given.lower() not in (*_NOISE, *NAMED_SETS, *FOLDERS):
+            return _read_folder(name, Path(given), spec, limit, classes)
+        found = load_out_distribution(given, spec, data_root, limit, classes)
         return replace(found, name=name)
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; it must be at least 1")
@@ -113,13 +126,14 @@ def load_out_distribution(
         chosen = images.take(evenly_spread(len(images), limit))
         return OutDistribution(key, chosen.pixels, f"torchvision's {key}, test split")
     if key in FOLDERS:
-        return _read_folder(key, _find_folder(key, data_root), spec, limit)
+        return _read_folder(key, _find_folder(key, data_root), spec, limit, classes)
     if not Path(source).is_dir():
         raise InputError(
             f"no out-distribution and no folder named {source!r}; give an image folder or one of "
             f"{', '.join((*_NOISE, *NAMED_SETS, *FOLDERS))}"
         )
-    return _read_folder(printable(Path(source).resolve().name), Path(source), spec, limit)
+    folder = Path(source)
+    return _read_folder(printable(folder.resolve().name), folder, spec, limit, classes)
 
 
 def _gaussian(generator: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -159,7 +173,9 @@ def _find_folder(name: str, data_root: Path) -> Path:
     )
 
 
-def _read_folder(name: str, folder: Path, spec: InputSpec, limit: int | None) -> OutDistribution:
+def _read_folder(
+    name: str, folder: Path, spec: InputSpec, limit: int | None, classes: Sequence[str]
+) -> OutDistribution:
     tests = [path for path in class_folders(folder) if NAMES.get(path.name.lower()) == "test"]
     root = tests[0] if tests else folder
     left_out = LeftOut()
@@ -169,11 +185,13 @@ def _read_folder(name: str, folder: Path, spec: InputSpec, limit: int | None) ->
         raise InputError(
             f"no images in {root}: looked for {', '.join(SUFFIXES)}" + (f"; {line}" if line else "")
         )
+    paths, own = without_known(name, paths, classes)
+    if not paths:
+        raise InputError(f"every image in {root} is of one of the model's own classes")
     paths = [paths[index] for index in evenly_spread(len(paths), limit)]
     pixels, readable, unread = read_images(paths, spec)
     if not readable.any():
         raise InputError(f"not one readable image in {root}: {unread[0]}")
     suffixes = sorted({path.suffix.lower().lstrip(".") for path in paths})
-    return OutDistribution(
-        name, pixels, f"folder of {', '.join(suffixes)} files", (*unlisted, *unread), left_out
-    )
+    note = "; ".join(part for part in (f"folder of {', '.join(suffixes)} files", own) if part)
+    return OutDistribution(name, pixels, note, (*unlisted, *unread), left_out)

@@ -36,7 +36,7 @@ def main() -> None:
     images = load_class_folders(given.train_folder, card.input)
     count = len(images) - card.data.training_images  # calibration and scales of the views
     _, held_out = hold_out(images.labels, count, card.seed)
-    outs = load_out_distributions(given.ood, card.input, Path(), given.limit)
+    outs = load_out_distributions(given.ood, card.input, Path(), given.limit, card.classes)
     options = QuantizeOptions(max_accuracy_loss=1, max_auroc_loss=1)
     cost = quantize(model, card, images.take(held_out), outs, options).cost
     report = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import click
 
 from isoserve.commands.training_options import FILE, FOLDER
 from isoserve.commands.training_reports import announce, report
-from isoserve.models.card import DEFAULT_ALPHA, DEFAULT_DELTA
+from isoserve.models.card import DEFAULT_ALPHA, DEFAULT_DELTA, ScoreKind
 from isoserve.models.errors import InputError
 from isoserve.models.openvino_engine import ComputePrecision
 from isoserve.training.atomic import check_writable
@@ -20,6 +20,7 @@ from isoserve.training.evaluation import evaluate as evaluation
 from isoserve.training.onnx_graph import computed_by_openvino, read_model
 from isoserve.training.onnx_model import export as exporting
 from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
+from isoserve.training.onnx_model.upgrade import with_other_score
 
 
 @click.command()
@@ -35,6 +36,12 @@ from isoserve.training.onnx_model.fit_score import Guarantee, fit_score
 )
 @click.option(
     "--delta", type=float, default=DEFAULT_DELTA, show_default=True, help="Chance to exceed alpha."
+)
+@click.option(
+    "--score",
+    type=click.Choice(get_args(ScoreKind)),
+    help="What is to decide: the entropic score, or all views combined; as in the file if not "
+    "given.",
 )
 @click.option(
     "--engine",
@@ -56,6 +63,7 @@ def calibrate(
     output: Path | None,
     alpha: float,
     delta: float,
+    score: ScoreKind | None,
     engine: Literal["onnxruntime", "openvino"],
     precision: ComputePrecision,
 ) -> None:
@@ -64,6 +72,7 @@ def calibrate(
     \b
     Example:
       isoserve calibrate model.onnx fresh-photos/ --output calibrated.onnx
+      isoserve calibrate model.onnx fresh-photos/ --score entropic
       isoserve calibrate model.onnx fresh-photos/ --engine openvino --precision bfloat16
     """
     for option, value in (("--alpha", alpha), ("--delta", delta)):
@@ -77,6 +86,8 @@ def calibrate(
     images = load_class_folders(images_folder, card.input)
     evaluation.check_classes(images, card)
     announce(images)
+    if score is not None and score != card.score:
+        model = with_other_score(model, card, images, score)
     with computed_by_openvino(precision) if engine == "openvino" else nullcontext():
         result = fit_score(model, None, images, Guarantee(alpha, delta), card)
     calibration = result.calibration.model_copy(update={"engine": engine, "precision": precision})

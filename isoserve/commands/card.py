@@ -75,7 +75,7 @@ def card(
     if data is not None:
         graph, _ = read_model(model_file)
         test = load_images(data, "test", model.card.input, data_root)
-        outs = load_out_distributions(ood, model.card.input, data_root, limit)
+        outs = load_out_distributions(ood, model.card.input, data_root, limit, model.card.classes)
         report_skipped(test, *outs)
         evaluation = evaluate(graph, model.card, test, outs)
         shown = evaluation.added_to(model.card)

@@ -60,7 +60,7 @@ def evaluate(
     in_training = digests_of_split(source, "train")
     if line := describe_duplicates(test, "test", in_training, "training"):
         click.echo(line, err=True)
-    outs = load_out_distributions(ood, card.input, data_root, limit)
+    outs = load_out_distributions(ood, card.input, data_root, limit, card.classes)
     report_skipped(*outs)
     result = evaluation.evaluate(model, card, test, outs)
     result.save(output, card)

@@ -70,7 +70,7 @@ def quantize(
     model, card = read_model(model_file)
     check_writable(output.parent)
     images = load_class_folders(images_folder, card.input)
-    outs = load_out_distributions(ood, card.input, data_root, limit)
+    outs = load_out_distributions(ood, card.input, data_root, limit, card.classes)
     report_skipped(images, *outs)
     seen = None
     if training is not None:

@@ -13,6 +13,9 @@ BAR = 0.02
 """Largest difference of scores allowed, as a share of those above 1: engines of reduced precision
 keep two digits. Another model's scales are off by more on random pixels."""
 
+STEP = 0.01
+"""Between two of the card's quantiles, as a share of the calibration images."""
+
 
 def answer_fault(outputs: Outputs, card: ModelCard, n: int) -> str:
     """What is wrong with the outputs on ``n`` random images; empty as a rule."""
@@ -24,7 +27,7 @@ def answer_fault(outputs: Outputs, card: ModelCard, n: int) -> str:
             return f"'{name}' came out as {shape}, expected {expected}"
     if found := faults(outputs):
         return f"on random pixels {next(iter(found.values()))}"
-    return _score_fault(outputs, card)
+    return _score_fault(outputs, card) or _rank_fault(outputs, card)
 
 
 def _score_fault(outputs: Outputs, card: ModelCard) -> str:
@@ -51,4 +54,25 @@ def _score_fault(outputs: Outputs, card: ModelCard) -> str:
     return (
         f"'ood_score' is {outputs.ood_score[worst]:.4g}, but {made_of} is {expected[worst]:.4g}: "
         f"the graph holds other tables than its card, whose score is {card.score!r}"
+    )
+
+
+def _rank_fault(outputs: Outputs, card: ModelCard) -> str:
+    """Whether ``p_value`` ranks the score among the calibration scores that the card tells of."""
+    calibration = card.calibration
+    scores, found = outputs.ood_score.astype(np.float64), outputs.p_value.astype(np.float64)
+    quantiles = np.asarray(calibration.score_quantiles)
+    slack = BAR * np.maximum(1.0, np.abs(scores))
+    # The share of calibration scores at most as high, by the quantiles on both sides.
+    low = STEP * (np.searchsorted(quantiles, scores - slack, side="right") - 1)
+    high = STEP * np.searchsorted(quantiles, scores + slack, side="right")
+    margin = STEP + 2 / (calibration.n + 1)
+    outside = np.maximum(low - margin - found, found - high - margin)
+    worst = int(outside.argmax())
+    if outside[worst] <= 0:
+        return ""
+    return (
+        f"'p_value' is {found[worst]:.3g} at a score of {scores[worst]:.4g}, where the card's "
+        f"quantiles leave {max(low[worst], 0):.2g} to {min(high[worst], 1):.2g}: the graph holds "
+        "another calibration table than its card, or none"
     )

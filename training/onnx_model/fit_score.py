@@ -121,6 +121,12 @@ def fit_score(
             combination = _set_scales(fitted, scaling, own is not None)
         elif card is not None:  # its scales stay: they were fixed before these images came
             combination = card.combination
+        if combination is None:
+            needed = smallest_calibration(guarantee.alpha, guarantee.delta) + FEWEST_SCALE_IMAGES
+            raise InputError(
+                f"{len(held_out)} images are too few to set some aside for the scales of the "
+                f"views: at least {needed} are needed"
+            )
     result = calibrate(fitted, held_out, alpha=guarantee.alpha, delta=guarantee.delta)
     score: ScoreKind = "combined" if combined else "entropic"
     return FittedScore(

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from isoserve.models.errors import InputError
 from isoserve.models.heads import Head
 from isoserve.models.served_model import FEATURES, PlainModel, ServedModel
-from isoserve.training.onnx_graph import Outputs, run_graph, with_output
+from isoserve.training.onnx_graph import Outputs, constants_of, run_graph, with_output
 from isoserve.training.onnx_model.reference import (
     Fitted,
     References,
@@ -73,7 +73,11 @@ def check_features(head: Head, model: onnx.ModelProto, pixels: NDArray[np.uint8]
     Raises:
         InputError: as :func:`check_parity`.
     """
-    fitted = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    fitted = {
+        name: value.astype(np.float32)
+        for name, value in constants_of(model).items()
+        if value.dtype == np.float32
+    }
     found = run_graph(with_output(model, FEATURES), pixels)
     outputs = outputs_of_features(head, found[FEATURES].astype(np.float64), fitted)
     compare(found, outputs, fitted, "at batch 64", "float64 NumPy")

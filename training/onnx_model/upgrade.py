@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import compose, numpy_helper, version_converter
+from onnx import compose, version_converter
 
 from isoserve.models.card import ModelCard, ScoreKind
 from isoserve.models.combination import VIEWS
@@ -24,15 +24,17 @@ from isoserve.models.heads import (
     SoftMaxHead,
 )
 from isoserve.models.served_model import FEATURES, Verdict
+from isoserve.training.data import LabelledImages
 from isoserve.training.hold_out import evenly_spread
-from isoserve.training.onnx_graph import has_initializer, opset_of, run_graph, up_to
+from isoserve.training.onnx_graph import constants_of, has_initializer, opset_of, run_graph, up_to
 from isoserve.training.onnx_model.calibrate import set_initializer
 from isoserve.training.onnx_model.export import OPSET, ExportImages, to_onnx
 from isoserve.training.onnx_model.fit_score import Guarantee, fit_score, set_view_scales
+from isoserve.training.onnx_model.half_weights import halve
 from isoserve.training.onnx_model.parity import BARS, check_features
 
-HEAD_SCOPE = "'classifier.head'"
-"""Stands in the name scopes the exporter gives each node that came out of the head."""
+HEAD_SCOPES = ("'classifier.head'", "'head'")
+"""One of them stands in the name scopes the exporter gives each node that came out of the head."""
 
 TAIL = "tail/"
 """Before the inner names of what is put behind the features."""
@@ -63,6 +65,32 @@ def upgrade(
     return fitted.model, fitted.added_to(card)
 
 
+def with_other_score(
+    model: onnx.ModelProto, card: ModelCard, images: LabelledImages, score: ScoreKind
+) -> onnx.ModelProto:
+    """A fitted model whose deciding score is another one, to be calibrated.
+
+    The statistics of its training images are kept, and its weights stay as they are stored.
+
+    Args:
+        images: in-distribution, on which the new graph is compared with float64 NumPy.
+
+    Raises:
+        InputError: as :func:`with_score`, or there are no statistics.
+    """
+    if card.statistics is None:
+        raise InputError(
+            f"the score {score!r} needs the statistics of the training images, which a file of "
+            "schema 1 has not: isoserve upgrade MODEL TRAINING-IMAGES gives it both"
+        )
+    found = with_score(model, card, score)
+    if card.recipe.get("stored_weights") == "float16":
+        found = halve(found)
+    few = images.take(evenly_spread(len(images), 64)).pixels
+    check_features(head_of(model, card), found, few)
+    return found
+
+
 def with_score(model: onnx.ModelProto, card: ModelCard, score: ScoreKind) -> onnx.ModelProto:
     """The model's network with a graph of schema 2 behind its features, still to be fitted.
 
@@ -73,9 +101,10 @@ def with_score(model: onnx.ModelProto, card: ModelCard, score: ScoreKind) -> onn
             not exported by this program, or was rewritten since.
     """
     joined = with_verdict(_up_to_features(model), head_of(model, card), score)
+    constants = constants_of(model)
     for name in KEPT:
-        if has_initializer(model, name) and has_initializer(joined, name):
-            set_initializer(joined, name, _array(model, name))
+        if name in constants and has_initializer(joined, name):
+            set_initializer(joined, name, constants[name].astype(np.float32))
     if score == "combined" and card.combination is not None:
         scales = [getattr(card.combination, view) for view in VIEWS]
         set_view_scales(
@@ -145,13 +174,17 @@ def _parameters(
     Raises:
         LookupError: says what was sought and not found once.
     """
-    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    constants = {
+        name: value.astype(np.float32)
+        for name, value in constants_of(model).items()
+        if value.dtype == np.float32
+    }
     names = {
         name
         for node in model.graph.node
-        if HEAD_SCOPE in _scopes(node)
+        if _is_of_head(node)
         for name in node.input
-        if name in constants and constants[name].dtype == np.float32
+        if name in constants
     }
     by_class = [name for name in names if constants[name].shape == (classes,)]
     tables = [name for name in names if constants[name].ndim == 2]
@@ -196,7 +229,7 @@ def _features_of(nodes: list[onnx.NodeProto]) -> str:
     """The one tensor that the head takes from before it."""
     if any(FEATURES in node.output for node in nodes):
         return FEATURES
-    in_head = [node for node in nodes if HEAD_SCOPE in _scopes(node)]
+    in_head = [node for node in nodes if _is_of_head(node)]
     inner = {output for node in in_head for output in node.output}
     made = {output for node in nodes for output in node.output}
     taken = {each for node in in_head for each in node.input if each in made - inner}
@@ -214,14 +247,10 @@ def _is_shape(name: str, nodes: list[onnx.NodeProto]) -> bool:
     return any(name in node.output and node.op_type == "Shape" for node in nodes)
 
 
-def _scopes(node: onnx.NodeProto) -> str:
+def _is_of_head(node: onnx.NodeProto) -> bool:
     entries = {entry.key: entry.value for entry in node.metadata_props}
-    return entries.get("pkg.torch.onnx.name_scopes", "")
-
-
-def _array(model: onnx.ModelProto, name: str) -> NDArray[np.float32]:
-    found = next(each for each in model.graph.initializer if each.name == name)
-    return np.asarray(numpy_helper.to_array(found), dtype=np.float32)
+    scopes = entries.get("pkg.torch.onnx.name_scopes", "")
+    return any(scope in scopes for scope in HEAD_SCOPES)
 
 
 def _rename(model: onnx.ModelProto, old: str, new: str) -> None:

@@ -60,9 +60,9 @@ def load_in_distribution(name: str, spec: InputSpec, sources: Sources) -> InDist
 
 
 def load_out_distributions(
-    scale: Scale, in_name: str, spec: InputSpec, sources: Sources
+    scale: Scale, known: InDistribution, spec: InputSpec, sources: Sources
 ) -> list[OutDistribution]:
-    """Load the natural sets, but for the in-distribution itself, and noise.
+    """Load the natural sets, but for the in-distribution itself and its classes, and noise.
 
     Raises:
         InputError: one is not there, or two have the same name.
@@ -72,8 +72,9 @@ def load_out_distributions(
     for source in names:
         if source in MADE:
             found.append(made_out_distribution(source, spec))
-        elif not same_name(source.partition("=")[0], in_name):
-            found.append(load_out_distribution(source, spec, sources.data_root, scale.out_limit))
+        elif not same_name(source.partition("=")[0], known.name):
+            root, limit, classes = sources.data_root, scale.out_limit, known.train.classes
+            found.append(load_out_distribution(source, spec, root, limit, classes))
     found += [
         load_out_distribution(noise, spec, sources.data_root, scale.noise_images) for noise in NOISE
     ]

@@ -69,9 +69,9 @@ class Grid:
         self.out_sets: dict[str, list[ImageSet]] = {}
         for name in scale.in_data:
             self.data[name] = load_in_distribution(name, self.spec, sources)
-            outs = load_out_distributions(scale, name, self.spec, sources)
-            self.out_sets[name] = [ImageSet.of(out) for out in outs]
             known = self.data[name]
+            outs = load_out_distributions(scale, known, self.spec, sources)
+            self.out_sets[name] = [ImageSet.of(out) for out in outs]
             report_skipped(known.train, known.test, *outs, say=say)
         self._keys: dict[Training, str] = {}
         self._subsets: dict[tuple[str, int | None], tuple[LabelledImages, str]] = {}
