@@ -1,7 +1,7 @@
 """``--recipe frozen``: a pretrained network stays as it is, and a head is trained on its features.
 
-The network runs over each photograph a few times, once as it is served and then in random views;
-what is trained after that takes seconds. For few photographs, or a machine without an accelerator.
+The network runs over each photograph once, as it is served (and, if wanted, in random views); what
+is trained after that takes seconds. For few photographs, or a machine without an accelerator.
 """
 
 from __future__ import annotations
@@ -233,7 +233,6 @@ def _defaults() -> dict[str, object]:
         "learning_rate": 0.003,
         "weight_decay": 0.01,
         "schedule": "cosine",
-        "views": 4,
     }
 
 
