@@ -64,6 +64,22 @@ def tnr_at_tpr95(in_scores: ArrayLike, out_scores: ArrayLike) -> float:
     return float(np.searchsorted(outside, threshold, side="left") / outside.size)
 
 
+def fpr_at_95(in_scores: ArrayLike, out_scores: ArrayLike) -> float:
+    """Share of in-distribution images rejected where at least 95 % of the others are; lower is
+    better.
+
+    As OpenOOD v1.5 has it, where the out-distribution is the positive class: not one minus
+    :func:`tnr_at_tpr95`, which keeps 95 % of the in-distribution. The threshold is a score that
+    occurs, and equal scores are rejected.
+
+    Raises:
+        ValueError: as :func:`ood_metrics`.
+    """
+    inside, outside = _sorted(in_scores, "in"), _sorted(out_scores, "out")
+    threshold = np.quantile(outside, 0.95, method="inverted_cdf")
+    return float(np.searchsorted(inside, threshold, side="right") / inside.size)
+
+
 def dtacc(in_scores: ArrayLike, out_scores: ArrayLike) -> float:
     """Best detection accuracy over all thresholds, both sides weighing the same: max (TPR+TNR)/2.
 

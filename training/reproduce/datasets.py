@@ -13,8 +13,9 @@ from isoserve.training.out_distributions import (
     check_names,
     load_out_distribution,
 )
+from isoserve.training.reproduce.openood_sets import PROTOCOL, canonical, find_on_disk
 from isoserve.training.reproduce.published import same_name
-from isoserve.training.reproduce.scale import Scale
+from isoserve.training.reproduce.scale import OPENOOD, Scale
 from isoserve.training.reproduce.synthetic import MADE, digits, made_out_distribution
 
 NOISE = ("gaussian", "uniform")
@@ -64,11 +65,16 @@ def load_out_distributions(
 ) -> list[OutDistribution]:
     """Load the natural sets, but for the in-distribution itself and its classes, and noise.
 
+    With :data:`isoserve.training.reproduce.scale.OPENOOD` the benchmark's sets take the place of
+    the scale's.
+
     Raises:
         InputError: one is not there, or two have the same name.
     """
     names = sources.out_data or scale.out_data
-    found = []
+    found: list[OutDistribution] = []
+    if OPENOOD in scale.studies:
+        names, found = _openood(scale, known, spec, sources)
     for source in names:
         if source in MADE:
             found.append(made_out_distribution(source, spec))
@@ -80,6 +86,28 @@ def load_out_distributions(
     ]
     check_names(found, FOOLING)
     return found
+
+
+def _openood(
+    scale: Scale, known: InDistribution, spec: InputSpec, sources: Sources
+) -> tuple[tuple[str, ...], list[OutDistribution]]:
+    """(sources that are given, or made by the scale; sets of the benchmark found beside them)."""
+    given = tuple(canonical(source) for source in sources.out_data)
+    given = given or tuple(name for name in scale.out_data if name in MADE)
+    named = {source.partition("=")[0] for source in given}
+    found = []
+    for wanted in PROTOCOL:
+        if wanted.name not in named and not same_name(wanted.name, known.name):
+            root, limit, classes = sources.data_root, scale.out_limit, known.train.classes
+            there = find_on_disk(wanted, spec, root, limit, classes)
+            found += [there] if there else []
+    if not given and not found:
+        missing = ", ".join(wanted.name for wanted in PROTOCOL)
+        raise InputError(
+            f"none of OpenOOD's sets is below {sources.data_root}: give some of {missing} as "
+            "--out-data NAME=FOLDER"
+        )
+    return given, found
 
 
 def _pair(text: str) -> tuple[str, str]:

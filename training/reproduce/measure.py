@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from isoserve.models.heads import IsoMax2Head
-from isoserve.training.evaluation.metrics import ood_metrics
+from isoserve.training.evaluation.metrics import fpr_at_95, ood_metrics
 from isoserve.training.reproduce.grid import Cell, Grid
 from isoserve.training.reproduce.plan import LOSS_NAMES, Training, ablation_name
-from isoserve.training.reproduce.results import METRICS, Record, Results
+from isoserve.training.reproduce.results import FPR, METRICS, Record, Results
+from isoserve.training.reproduce.scale import OPENOOD
 
 
 def measure(grid: Grid, cells: list[Cell]) -> Results:
@@ -20,6 +21,8 @@ def measure(grid: Grid, cells: list[Cell]) -> Results:
     results = Results(scale=grid.scale.name, fooling=grid.fooled, sets=_sets(grid, cells))
     for cell in cells:
         results.records += [*_accuracies(cell), *_detections(cell)]
+        if OPENOOD in grid.scale.studies and cell.evaluation.training.purpose == "main":
+            results.records += _false_positives(cell)
         results.trainings.append(_training(cell))
         for system in cell.systems:
             chosen = cell.evaluation.chosen(system)
@@ -68,6 +71,25 @@ def _detections(cell: Cell) -> Iterator[Record]:
                         n_in=len(inside),
                         n_out=len(outside),
                     )
+
+
+def _false_positives(cell: Cell) -> Iterator[Record]:
+    training = cell.evaluation.training
+    for system in cell.systems:
+        inside = cell.evaluation.scores(system, cell.test)
+        for out in cell.out_sets:
+            outside = cell.evaluation.scores(system, out)
+            yield Record(
+                network=training.recipe.network,
+                in_data=training.in_data,
+                out_data=out.name,
+                metric=FPR,
+                method=system.name,
+                seed=training.recipe.seed,
+                value=100 * fpr_at_95(inside, outside),
+                n_in=len(inside),
+                n_out=len(outside),
+            )
 
 
 def _accuracies(cell: Cell) -> Iterator[Record]:

@@ -3,6 +3,7 @@
 [IsoMax2]  "Hyperparameter-Free Isotropic Maximization Loss" (Macêdo et al.), tables 1-5.
 [IsoMax]   "Isotropy Maximization Loss and Entropic Score" (Macêdo et al., 2021), tables 1-3.
 [IsoMax+]  "Enhanced Isotropy Maximization Loss" (Macêdo and Ludermir, 2021), table 3.
+[OpenOOD]  The leaderboard of OpenOOD v1.5 for CIFAR-10: near and far means, three trainings each.
 
 Two printed rows of [IsoMax2] table 5 are impossible (a detection accuracy below
 (95 + TNR@TPR95) / 2); they carry a flag, and so do cells the paper leaves out.
@@ -72,6 +73,49 @@ def read_published(table: str) -> list[Published]:
         )
         for row in csv.DictReader(text.splitlines())
     ]
+
+
+OPENOOD_SOURCE = "OpenOOD v1.5 leaderboard (results/cifar10.csv of github.com/Jingkang50/OpenOOD)"
+
+_OPENOOD_FILE = "openood_cifar10.csv"
+
+
+@dataclass(frozen=True)
+class LeaderboardEntry:
+    """One row of [OpenOOD]; each number as it is shown there, mean ± deviation, in percent."""
+
+    training: str
+    score: str
+    near_auroc: str
+    far_auroc: str
+    accuracy: str
+    """"-" where it is not reported."""
+    outlier_data: bool
+    """Whether images of other classes were trained on."""
+    network: str
+    note: str
+
+
+def read_leaderboard() -> list[LeaderboardEntry]:
+    """All rows of [OpenOOD], in the order of their names."""
+    text = resources.files("isoserve.training.published").joinpath(_OPENOOD_FILE).read_text("utf-8")
+    return [
+        LeaderboardEntry(
+            training=row["training"],
+            score=row["score"],
+            near_auroc=_with_deviation(row, "near_auroc", "near_std"),
+            far_auroc=_with_deviation(row, "far_auroc", "far_std"),
+            accuracy=_with_deviation(row, "accuracy", "accuracy_std"),
+            outlier_data=row["outlier_data"] == "yes",
+            network=row["network"],
+            note=row["note"],
+        )
+        for row in csv.DictReader(text.splitlines())
+    ]
+
+
+def _with_deviation(row: dict[str, str], mean: str, std: str) -> str:
+    return f"{row[mean]} ± {row[std]}" if row[mean] else "-"
 
 
 def _method(printed: str) -> str:

@@ -20,6 +20,7 @@ from isoserve.training.reproduce.document import (
     to_html,
     to_markdown,
 )
+from isoserve.training.reproduce.openood_table import openood_parts, openood_rows
 from isoserve.training.reproduce.plots import CAPTIONS
 from isoserve.training.reproduce.published import TITLES
 from isoserve.training.reproduce.results import Results
@@ -39,8 +40,10 @@ TERMS = (
     "A system is named LOSS/SCORE. MPS: the largest probability. ES: the entropic score, minus the "
     "entropy of the OOD probabilities. MDS: minus the smallest distance to a prototype. KNN: minus "
     "the distance to a near neighbour among the training features. ViM: virtual-logit matching. "
-    "The OOD probabilities are the softmax of the score logits: without E_s (the entropic scale), "
-    "scales or tilts.",
+    "The boundary score: distance to the nearest border of the predicted class; density: minus the "
+    "Mahalanobis distance to the nearest class; combined: one score of these two and the entropic "
+    "score, as an exported model decides by. The OOD probabilities are the softmax of the score "
+    "logits: without E_s (the entropic scale), scales or tilts.",
     "TNR@TPR95: share of out-distribution images rejected where at least 95 % of the test images "
     "are kept. AUROC: chance that a test image scores above an out-distribution one. DTACC: mean "
     "of the shares of test images kept and of others rejected, at the best threshold. Train "
@@ -87,8 +90,12 @@ def write_report(
     _write(folder / "results.json", json.dumps(results.as_json(), indent=1) + "\n")
     measured = {"made": asdict(made), "costs": [asdict(cost) for cost in beside.costs]}
     _write(folder / "costs.json", json.dumps(measured, indent=1) + "\n")
+    openood = openood_rows(results, scale)
+    if openood:
+        _write_csv(folder / "tables" / "openood.csv", openood)
     parts = [
         *_head(scale, results, made),
+        *openood_parts(results, openood),
         *means(results),
         *advantage(results),
         *settings(results),

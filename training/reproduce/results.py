@@ -8,6 +8,9 @@ from typing import Any
 
 METRICS = ("TNR@TPR95", "AUROC", "DTACC")
 
+FPR = "FPR@95"
+"""Measured for OpenOOD's table alone; lower is better."""
+
 
 @dataclass(frozen=True)
 class Record:

@@ -14,6 +14,10 @@ LOSSES = ("softmax", "isomax", "isomax2", "isomax+", "acet")
 STUDIES = ("entropic scale", "ablation", "fewer images")
 """Trainings beside those of the main tables, one step away from the usual recipe."""
 
+OPENOOD = "openood"
+"""A study without trainings of its own, run only where it is asked for: the networks are shown
+OpenOOD's sets (:mod:`isoserve.training.reproduce.openood_sets`)."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -42,7 +46,7 @@ class Scale:
     tuned: bool = field(default=True, kw_only=True)
     """Whether ODIN and Mahalanobis, whose search costs more than a training, are run."""
     studies: tuple[str, ...] = field(default=STUDIES, kw_only=True)
-    """Those that are trained; with none, the main tables alone."""
+    """Of :data:`STUDIES` those that are trained, and :data:`OPENOOD` where it is asked for."""
     images_per_class: tuple[int, ...]
     """Training set sizes of [IsoMax2] figure 2, beside the whole set."""
     noise_images: int

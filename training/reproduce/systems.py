@@ -11,13 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isoserve.models.boundaries import boundary_score, boundary_table
+from isoserve.models.combination import linear_terms
 from isoserve.models.heads import SoftMaxHead
 from isoserve.models.scores import entropic_score, maximum_probability
+from isoserve.models.views import combined_score, density_score
 from isoserve.training.baselines.adversarial import adversarial_pixels
 from isoserve.training.baselines.controls import NearestNeighbours, VirtualLogit, energy
 from isoserve.training.baselines.frozen_network import Pixels, TrainedNetwork
 from isoserve.training.baselines.mahalanobis import fit_mahalanobis
 from isoserve.training.baselines.odin import TEMPERATURES, tune_odin
+from isoserve.training.hold_out import evenly_spread
+from isoserve.training.onnx_model.feature_statistics import fit_statistics
+from isoserve.training.onnx_model.fit_score import STATISTICS_IMAGES, fit_scales
 
 Scorer = Callable[[Tensor], Tensor]
 """Normalised images [B, 3, H, W] -> [B]; higher = more in-distribution."""
@@ -127,6 +133,66 @@ def _fit_virtual_logit(network: TrainedNetwork, data: TuningData) -> Fitted:
     return Fitted(scorer)
 
 
+def _fit_boundary(network: TrainedNetwork, _: TuningData) -> Fitted:
+    head = network.classifier.head
+    table = boundary_table(head)
+
+    @torch.no_grad()
+    def scorer(images: Tensor) -> Tensor:
+        cold = network.classifier(images).cold_logits
+        return boundary_score(head, table, cold, cold.argmax(dim=1))
+
+    return Fitted(scorer)
+
+
+def _fit_density(network: TrainedNetwork, data: TuningData) -> Fitted:
+    whitening, class_means = _statistics(network, data)
+
+    @torch.no_grad()
+    def scorer(images: Tensor) -> Tensor:
+        return density_score(network.classifier.backbone(images), whitening, class_means)
+
+    return Fitted(scorer)
+
+
+def _fit_combined(network: TrainedNetwork, data: TuningData) -> Fitted:
+    """As an exported model has it: training images for the density, held-out ones for scales."""
+    head = network.classifier.head
+    table = boundary_table(head)
+    whitening, class_means = _statistics(network, data)
+
+    @torch.no_grad()
+    def views(images: Tensor) -> Tensor:
+        features = network.classifier.backbone(images)
+        cold, score_logits = head(features)
+        return torch.stack(
+            (
+                entropic_score(score_logits),
+                boundary_score(head, table, cold, cold.argmax(dim=1)),
+                density_score(features, whitening, class_means),
+            ),
+            dim=1,
+        )  # [B, V], in the order of VIEWS
+
+    centres, spreads = fit_scales(network.score(views, data.held_out))
+    factors, offsets = (
+        torch.from_numpy(terms).float().to(network.device)
+        for terms in linear_terms(centres, spreads)
+    )
+    return Fitted(lambda images: combined_score(views(images), factors, offsets))
+
+
+def _statistics(network: TrainedNetwork, data: TuningData) -> tuple[Tensor, Tensor]:
+    """Whitening [D, K] and class means [C, K] of as many training images as an export takes."""
+    classes = int(data.training_labels.max()) + 1
+    count = max(STATISTICS_IMAGES, 50 * classes)
+    chosen = evenly_spread(len(data.training_labels), count)
+    features = _features(network, data.training[chosen])
+    found = fit_statistics(features, data.training_labels[chosen], classes)
+    whitening, class_means = torch.from_numpy(found.whitening), torch.from_numpy(found.class_means)
+    return whitening.float().to(network.device), class_means.float().to(network.device)
+
+
 def _features(network: TrainedNetwork, pixels: Pixels) -> NDArray[np.float64]:
     with torch.no_grad():
         return network.score(lambda images: network.classifier.backbone(images), pixels)
@@ -165,5 +231,14 @@ SYSTEMS: tuple[System, ...] = (
     System("IsoMax2/MPS", "isomax2", "1", "nothing", maximum_probability),
     System("KNN/SoftMax", "softmax", "1", "the training set's features", fit=_fit_neighbours),
     System("KNN/IsoMax2", "isomax2", "1", "the training set's features", fit=_fit_neighbours),
+    System("IsoMax2/boundary", "isomax2", "1", "nothing", fit=_fit_boundary),
+    System("IsoMax2/density", "isomax2", "1", "a pass over training images", fit=_fit_density),
+    System(
+        "IsoMax2/combined",
+        "isomax2",
+        "1",
+        "a pass over training images and one over held-out ones",
+        fit=_fit_combined,
+    ),
     System("ViM", "softmax", "1", "a pass over the training set", fit=_fit_virtual_logit),
 )

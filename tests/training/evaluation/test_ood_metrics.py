@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score, roc_curve
 
 from isoserve.training.evaluation import metrics
 
@@ -58,6 +58,23 @@ def test_all_three_equal_brute_force_with_and_without_ties(
     assert metrics.tnr_at_tpr95(inside, outside) == brute_tnr(inside, outside)
 
 
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (7, 1), (20, 20), (60, 99), (300, 1000)])
+@pytest.mark.parametrize("levels", [None, 4])
+def test_fpr_has_the_out_distribution_as_positive_as_openood_does(
+    n: int, m: int, levels: int | None
+) -> None:
+    inside, outside = samples(n, m, levels)
+    truth = np.repeat([0, 1], [n, m])
+    fpr, tpr, _ = roc_curve(truth, -np.concatenate([inside, outside]), drop_intermediate=False)
+    assert metrics.fpr_at_95(inside, outside) == pytest.approx(fpr[np.argmax(tpr >= 0.95)])
+
+
+def test_fpr_is_of_the_in_distribution() -> None:
+    # 19 of 20 others lie at or below 18; of the 4 inside, one does.
+    assert metrics.fpr_at_95([18.0, 18.5, 30.0, 40.0], np.arange(20.0)) == 0.25
+    assert metrics.fpr_at_95([0.5] * 40, [0.5] * 30) == 1.0
+
+
 def test_ties_count_against_the_detector() -> None:
     constant = metrics.ood_metrics([0.5] * 40, [0.5] * 30)
     assert constant == metrics.OODMetrics(tnr_at_tpr95=0.0, auroc=0.0, dtacc=0.5)
@@ -97,7 +114,7 @@ def test_float32_scores_are_compared_exactly() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["ood_metrics", "auroc", "tnr_at_tpr95", "dtacc"])
+@pytest.mark.parametrize("name", ["ood_metrics", "auroc", "tnr_at_tpr95", "fpr_at_95", "dtacc"])
 def test_scores_that_are_no_numbers_are_refused_with_their_count(name: str, bad: float) -> None:
     measure = getattr(metrics, name)
     with pytest.raises(ValueError, match="2 of 3 in-distribution scores are NaN or infinite"):
@@ -106,7 +123,7 @@ def test_scores_that_are_no_numbers_are_refused_with_their_count(name: str, bad:
         measure([1.0], [bad])
 
 
-@pytest.mark.parametrize("name", ["ood_metrics", "auroc", "tnr_at_tpr95", "dtacc"])
+@pytest.mark.parametrize("name", ["ood_metrics", "auroc", "tnr_at_tpr95", "fpr_at_95", "dtacc"])
 def test_empty_samples_and_tables_are_refused(name: str) -> None:
     measure = getattr(metrics, name)
     with pytest.raises(ValueError, match="no in-distribution scores"):
