@@ -1,4 +1,4 @@
-"""docs/tutorial.md as written: from an empty folder to a verdict."""
+"""docs/tutorial.md as written: from a folder of photographs to verdicts, and on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from docs_pages import DOCS, ROOT, blocks
+
+from isoserve.training.onnx_graph import read_model
 
 PORT = "8000"
 
@@ -31,14 +33,15 @@ def program(folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_tutorial_leads_from_an_empty_folder_to_a_verdict(tmp_path: Path) -> None:
+def test_the_tutorial_leads_from_photographs_to_verdicts_and_on(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     empty = tmp_path / "empty"
     empty.mkdir()
     # Another server may be on the tutorial's port: only the number is replaced.
     script = "\n".join(blocks(DOCS / "tutorial.md", "sh")).replace(PORT, free_port())
     done = subprocess.run(
-        ["bash", "-e", "-c", script],
+        # What fails leaves no server behind, and what waits forever ends.
+        ["timeout", "500", "bash", "-e", "-c", f"trap 'kill $(jobs -p)' ERR\n{script}"],
         cwd=empty,
         env={
             **os.environ,
@@ -56,13 +59,18 @@ def test_the_tutorial_leads_from_an_empty_folder_to_a_verdict(tmp_path: Path) ->
         for line in done.stdout.splitlines()
         if line.startswith(("known", "unknown"))
     }
-    assert table["circle.png"][0::2][:2] == ["known", "circle"]
-    assert table["triangle.png"][0::2][:2] == ["known", "triangle"]
-    assert table["rings.png"][0] == "unknown"
+    assert table["chessboard.jpg"][0] == "unknown"
+    for name in ("clock.jpg", "leaf.heic", "mug.jpg"):
+        assert table[name][0:3:2] == ["known", name.partition(".")[0]]
     verdict = json.loads((empty / "verdict.json").read_text())
-    assert verdict["model"] == "shapes"
+    assert verdict["model"] == "photos"
     assert verdict["ood"]["is_ood"] is True
-    assert done.stdout.splitlines()[-1] == "circle known"
-    test = json.loads((empty / "results" / "evaluation.json").read_text())["test"]
-    assert (test["n"], test["accuracy"] > 0.9) == (90, True)
-    assert "<title>shapes: model card</title>" in (empty / "card.html").read_text()
+    assert "mug known" in done.stdout.splitlines()  # what ask.py prints
+    results = json.loads((empty / "results" / "evaluation.json").read_text())
+    assert (results["test"]["n"], results["test"]["accuracy"] > 0.9) == (30, True)
+    assert results["out_distributions"][0]["auroc"] > 0.99
+    assert "<title>photos: model card</title>" in (empty / "card.html").read_text()
+    assert len(list((empty / "next" / "chessboard").iterdir())) == 1
+    assert len(list((empty / "next").glob("*/IMG_*"))) == 3 * 48
+    _, card = read_model(empty / "recalibrated.onnx")
+    assert card.calibration.n == 66
