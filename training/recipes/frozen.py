@@ -233,6 +233,7 @@ def _defaults() -> dict[str, object]:
         "learning_rate": 0.003,
         "weight_decay": 0.01,
         "schedule": "cosine",
+        "class_weights": "balanced",
     }
 
 
