@@ -3,7 +3,7 @@
 [IsoMax2]  "Hyperparameter-Free Isotropic Maximization Loss" (Macêdo et al.), tables 1-5.
 [IsoMax]   "Isotropy Maximization Loss and Entropic Score" (Macêdo et al., 2021), tables 1-3.
 [IsoMax+]  "Enhanced Isotropy Maximization Loss" (Macêdo and Ludermir, 2021), table 3.
-[OpenOOD]  The leaderboard of OpenOOD v1.5 for CIFAR-10: near and far means, three trainings each.
+[OpenOOD]  The leaderboard of OpenOOD v1.5 for CIFAR-10: near and far means.
 
 Two printed rows of [IsoMax2] table 5 are impossible (a detection accuracy below
 (95 + TNR@TPR95) / 2); they carry a flag, and so do cells the paper leaves out.
