@@ -29,8 +29,12 @@ def scaled(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> torch.Ten
     return torch.from_numpy((pixels / np.float32(255) - mean) / std).permute(0, 3, 1, 2)
 
 
-def learnt(classifier: nn.Module, preprocessing: Preprocessing) -> nn.Module:
-    """The classifier, float [N, 3, H, W] to logits [N, 3], taught the colours; to evaluate."""
+def learnt(classifier: nn.Module, preprocessing: Preprocessing, penalty: float = 0.1) -> nn.Module:
+    """The classifier, float [N, 3, H, W] to logits [N, 3], taught the colours; to evaluate.
+
+    So few large steps would leave features of any length, and float32 distances as coarse: the
+    loss has their squared length, times ``penalty``.
+    """
     pixels, labels = draw(240, seed=11)
     inputs, classes = scaled(pixels, preprocessing), torch.from_numpy(labels)
     optimizer = torch.optim.Adam(classifier.parameters(), 3e-3)
@@ -40,8 +44,7 @@ def learnt(classifier: nn.Module, preprocessing: Preprocessing) -> nn.Module:
     classifier.train()
     for batch in torch.arange(20 * 30).reshape(20, 30) % len(classes):
         loss = nn.functional.cross_entropy(classifier(inputs[batch]), classes[batch])
-        # So few large steps would leave features of any length, and float32 distances as coarse.
-        loss = loss + 0.1 * seen.pop().square().sum(dim=1).mean()
+        loss = loss + penalty * seen.pop().square().sum(dim=1).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
