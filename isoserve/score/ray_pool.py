@@ -21,6 +21,9 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 
+START_SECONDS = {"RAY_raylet_start_wait_time_s": "120"}
+"""A busy machine starts a Ray of its own in more than the 30 s that are its default."""
+
 
 class RayPool:
     """One actor a worker; one that dies is started again by Ray, and its unit is not.
@@ -35,6 +38,8 @@ class RayPool:
 
     def __init__(self, job: Job, workers: int, address: str, gpus: float = 0) -> None:
         os.environ.update(ENVIRONMENT)
+        for name, value in START_SECONDS.items():
+            os.environ.setdefault(name, value)
         try:
             import ray
         except ImportError as error:

@@ -52,7 +52,9 @@ def test_the_panel_shows_what_the_drift_route_says(
     write_tiny_model(tmp_path / "tiny" / "1" / "model.onnx", TinyModel())
     server = start_server(tmp_path)
     opened(page, server)
-    assert "No images yet" in page.inner_text("#live")
+    page.wait_for_function(
+        "() => document.getElementById('live').textContent.includes('No images yet')"
+    )
     for images in range(1, 31):
         server.post("/v1/predict", content=GRAY)
         if images == 20:

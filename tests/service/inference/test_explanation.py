@@ -55,9 +55,9 @@ def test_an_explained_image_is_decoded_once_and_a_large_one_beside_the_slots(
     decoded_in: list[str] = []
     decode_pixels = images.decode_pixels
 
-    def noted(body: bytes, spec: InputSpec) -> Any:
+    def noted(*arguments: Any) -> Any:
         decoded_in.append(threading.current_thread().name)
-        return decode_pixels(body, spec)
+        return decode_pixels(*arguments)
 
     monkeypatch.setattr(images, "decode_pixels", noted)
     body = encode("PNG", np.asarray(Image.fromarray(photo()).resize((side, side))))
