@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from time import monotonic
 
-from isoserve.service.inference.model import Model
 from isoserve.service.repository.versions import ServingModel
 
 log = logging.getLogger("isoserve.batching")
@@ -21,6 +21,14 @@ VAIN_SECONDS = 5.0
 """A run that goes on for so long after it was told to end is stuck."""
 
 
+@dataclass(eq=False)
+class _Batch:
+    """A slot's batch: of which version, and when its run was told to end."""
+
+    served: ServingModel
+    told: float | None = None
+
+
 class RunWatch:
     """What each slot runs, and a thread that looks at it.
 
@@ -32,15 +40,14 @@ class RunWatch:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._running: dict[int, ServingModel] = {}
-        self._told: dict[int, float] = {}
+        self._running: dict[int, _Batch] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="run-watch", daemon=True)
         self._thread.start()
 
     def begin(self, slot: int, served: ServingModel) -> None:
         """The slot begins a batch of this version."""
-        self._running[slot] = served
+        self._running[slot] = _Batch(served)
 
     def end(self, slot: int) -> None:
         """The slot's batch is done."""
@@ -50,12 +57,13 @@ class RunWatch:
     def stuck(self) -> bool:
         """Whether a run goes on that was told to end some time ago."""
         now = monotonic()
-        return any(now - told > VAIN_SECONDS for told in [*self._told.values()])
+        told = [batch.told for batch in [*self._running.values()]]
+        return any(when is not None and now - when > VAIN_SECONDS for when in told)
 
     def end_all(self) -> None:
         """Tell whatever runs to end."""
-        for served in [*self._running.values()]:
-            served.model.end_runs(0.0)
+        for slot, batch in [*self._running.items()]:
+            batch.served.model.end_run(slot, 0.0)
 
     def close(self) -> None:
         """End the watch."""
@@ -68,14 +76,12 @@ class RunWatch:
 
     def _look(self) -> None:
         """At every slot; its own frame, so that the thread holds no model in between."""
-        running = [*self._running.items()]
-        for slot, served in running:
-            self._look_at(slot, served.model)
-        for slot in {*self._told} - {slot for slot, _ in running}:
-            del self._told[slot]
+        for slot, batch in [*self._running.items()]:
+            self._look_at(slot, batch)
 
-    def _look_at(self, slot: int, model: Model) -> None:
+    def _look_at(self, slot: int, batch: _Batch) -> None:
+        model = batch.served.model
         usual = max(LEAST_SECONDS, USUAL_TIMES * model.warm_up_seconds)
-        if slot not in self._told and model.end_runs(min(self._seconds, usual)):
-            self._told[slot] = monotonic()
+        if batch.told is None and model.end_run(slot, min(self._seconds, usual)):
+            batch.told = monotonic()
             log.error("%s version %d: %s", model.name, model.version, model.ended)

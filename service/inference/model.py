@@ -84,7 +84,7 @@ class Model:
             images: uint8 [N, H, W, 3], RGB, at the card's size.
 
         Raises:
-            RuntimeError: a run was ended before: see :meth:`end_runs`.
+            RuntimeError: a run was ended before: see :meth:`end_run`.
         """
         if self.ended:
             raise RuntimeError(self.ended)
@@ -97,23 +97,22 @@ class Model:
             self._runs[slot] = None
         return Outputs.of_graph(dict(zip(names, values, strict=True)), self.decide_by)
 
-    def end_runs(self, seconds: float) -> bool:
-        """End the runs that have taken longer, from another thread, and refuse all after them.
+    def end_run(self, slot: int, seconds: float) -> bool:
+        """End the slot's run if it has taken longer, from another thread; no run follows it.
 
         Returns:
-            Whether there was one. ONNX Runtime ends it before its next operator: one operator that
-            does not end goes on.
+            Whether it had. ONNX Runtime ends it before its next operator: one operator that does
+            not end goes on.
         """
-        oldest = monotonic() - seconds
-        late = False
-        for session, run in zip(self._sessions, [*self._runs], strict=True):
-            if run is not None and run[0] < oldest:
-                late = True
-                self.ended = f"a run of the network took longer than {seconds:g} s and was ended"
-                run[1].terminate = True
-                if isinstance(session, OpenVinoSession):
-                    session.cancel()
-        return late
+        run = self._runs[slot]
+        if run is None or run[0] >= monotonic() - seconds:
+            return False
+        self.ended = f"a run of the network took longer than {seconds:g} s and was ended"
+        run[1].terminate = True
+        session = self._sessions[slot]
+        if isinstance(session, OpenVinoSession):
+            session.cancel()
+        return True
 
 
 def read_model_bytes(path: Path, limit: int) -> bytes:

@@ -144,8 +144,9 @@ def test_an_endless_run_is_ended_and_the_other_models_go_on(
     server.wait_until(lambda: version(server, "bad").get("state") == "serving")
     assert predicted(server, RED, "bad") == 200
     stuck = [threading.Thread(target=predicted, args=(server, BLACK, "bad")) for _ in range(4)]
-    for each in stuck:
+    for each in stuck:  # the second run is not late yet when the first is ended
         each.start()
+        time.sleep(0.7)
     server.wait_until(lambda: version(server, "bad").get("reason") == "run_seconds")
     for each in stuck:
         each.join()
