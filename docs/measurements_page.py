@@ -68,7 +68,7 @@ def _in_short() -> str:
         f"{each['ratio'][best]:.2f} at batch {each['batch_size']}" for each in engines["speed"]
     )
     rows = {
-        f"JPEGs of {name.split()[1]} megapixels over {photographs['connections']} connections, "
+        f"JPEGs of {name.split()[1]} MP over {photographs['connections']} connections, "
         "answers a second against plain FastAPI with the same decoder": _against_fastapi(
             entry["servers"]
         )
@@ -96,7 +96,7 @@ def _in_short() -> str:
 
 def _against_fastapi(servers: Any) -> str:
     rivals = ", ".join(
-        f"{name} {load['ratio']:.2f}"
+        f"{name} {_photograph_ratio(load)}"
         for name, load in servers.items()
         if name not in ("isoserve", "plain FastAPI")
     )
@@ -126,7 +126,9 @@ def _photographs() -> str:
 
 
 def _photograph_ratio(load: Any) -> str:
-    return f"{load['ratio']:.2f}" if load and "ratio" in load else "–"
+    """A dash where a server answered hardly any: by its own limits, or in seconds each."""
+    answered = load and "ratio" in load and load["errors"] == 0 and load["per_second"] >= 2
+    return f"{load['ratio']:.2f}" if answered else "–"
 
 
 def _engines() -> str:
