@@ -31,21 +31,17 @@ STATISTICS_IMAGES = 2000
 _ALIKE = ("network", "loss", "weights", "seed", "held_out", "alpha", "delta")
 
 
-def average(
-    fabric: Fabric, runs: Sequence[Path], training: LabelledImages, first: Checkpoint
-) -> Checkpoint:
+def average(fabric: Fabric, members: Sequence[Checkpoint], training: LabelledImages) -> Checkpoint:
     """The runs' mean, as a checkpoint that can be exported and taught from, but not resumed.
 
     Args:
-        runs: folders of trainings that :func:`check_alike` found alike.
-        training: what the first was trained on; batch normalisation's means and variances are
-            measured on it anew, since those of averaged weights are not the average.
-        first: the first run's checkpoint; its recipe is kept.
+        members: of :func:`check_alike`; the first one's recipe is kept.
+        training: what they were trained on; batch normalisation's means and variances are measured
+            on it anew, since those of averaged weights are not the average.
     """
-    members = [Checkpoint.load(run) for run in runs]
     weights = mean_weights([member.averaged or member.weights for member in members])
     merged = replace(
-        first,
+        members[0],
         command=printable(shlex.join(["isoserve", *sys.argv[1:]])),
         history=[],
         weights=weights,
@@ -57,8 +53,8 @@ def average(
     return replace(merged, weights={k: v.cpu() for k, v in network.state_dict().items()})
 
 
-def check_alike(runs: Sequence[Path]) -> Checkpoint:
-    """The first of the runs' checkpoints, once all are found to fit together.
+def check_alike(runs: Sequence[Path]) -> list[Checkpoint]:
+    """The runs' checkpoints, once all are found to fit together.
 
     Raises:
         InputError: fewer than two runs, one that began from random weights, or runs that differ in
@@ -81,7 +77,7 @@ def check_alike(runs: Sequence[Path]) -> Checkpoint:
         ):
             if ours != theirs:
                 raise InputError(f"{run} has {what} {ours}, {other} has {theirs}: not alike")
-    return members[0]
+    return members
 
 
 def mean_weights(members: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
+from isoserve.commands.export import training_images
 from isoserve.commands.training_options import FOLDER, data_root_option
 from isoserve.commands.training_reports import announce
 from isoserve.models.errors import InputError
 from isoserve.training.atomic import check_writable
-from isoserve.training.checkpoint import FILE_NAME, Checkpoint
+from isoserve.training.checkpoint import FILE_NAME
 from isoserve.training.data import split
-from isoserve.training.data_source import DataSource
 from isoserve.training.fabric import make_fabric
 from isoserve.training.metrics_file import write_metrics
 from isoserve.training.trainer import evaluate_split
@@ -38,24 +38,17 @@ def average(runs: tuple[Path, ...], output: Path, source: str | None, data_root:
       isoserve average runs/a runs/b runs/c --output runs/mean
       isoserve export runs/mean
     """
-    first = check_alike(runs)
+    members = check_alike(runs)
+    first = members[0]
     if (output / FILE_NAME).exists():
         raise InputError(f"{output} already holds a run; choose another --output")
     check_writable(output)
-    data = DataSource.parse(first.source)
-    if source:
-        data = replace(data, location=source)
-    images = data.load("train", first.input_spec(), data_root)
-    if images.digest() != first.data_digest:
-        raise InputError(
-            f"{images.name} is not what {runs[0]} was trained on (digest {images.digest()[:12]}, "
-            f"then {first.data_digest[:12]})"
-        )
+    images = training_images(runs[0], first, source, data_root)
     announce(images)
     training, held_out = split(images, first.parsed_recipe())
     fabric = make_fabric(first.parsed_recipe(), "auto", "1", 1)
-    merged = average_runs(fabric, runs, training, first)
-    for name, checkpoint in (*((str(run), Checkpoint.load(run)) for run in runs), ("mean", merged)):
+    merged = average_runs(fabric, members, training)
+    for name, checkpoint in zip((*map(str, runs), "mean"), (*members, merged), strict=True):
         network = checkpoint.classifier().to(fabric.device)
         row = evaluate_split(fabric, network, held_out, checkpoint)
         click.echo(

@@ -66,15 +66,7 @@ def export(
         check_model_name(name, "--name")
     checkpoint = Checkpoint.load(run)
     check_writable(target.parent)
-    data = DataSource.parse(checkpoint.source)
-    if source:
-        data = replace(data, location=source)
-    images = data.load("train", checkpoint.input_spec(), data_root)
-    if images.digest() != checkpoint.data_digest:
-        raise InputError(
-            f"{images.name} is not what {run} was trained on (digest {images.digest()[:12]}, "
-            f"then {checkpoint.data_digest[:12]}): its held-out images could have been trained on"
-        )
+    images = training_images(run, checkpoint, source, data_root)
     write_model(
         checkpoint,
         images,
@@ -85,6 +77,26 @@ def export(
         note=note,
         half=half,
     )
+
+
+def training_images(
+    run: Path, checkpoint: Checkpoint, source: str | None, data_root: Path
+) -> LabelledImages:
+    """What the run was trained on, from where it lay then or from ``source``.
+
+    Raises:
+        InputError: the images there are others.
+    """
+    data = DataSource.parse(checkpoint.source)
+    if source:
+        data = replace(data, location=source)
+    images = data.load("train", checkpoint.input_spec(), data_root)
+    if images.digest() != checkpoint.data_digest:
+        raise InputError(
+            f"{images.name} is not what {run} was trained on (digest {images.digest()[:12]}, "
+            f"then {checkpoint.data_digest[:12]}): its held-out images could have been trained on"
+        )
+    return images
 
 
 def write_model(
