@@ -3,6 +3,8 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 from isoserve.service.inference.model import load_model, read_model_bytes
 
 ROOT = Path(__file__).parents[1]
@@ -30,3 +32,11 @@ def test_the_model_is_small_and_good_enough() -> None:
     assert min(rows["uniform"].rejected, rows["gaussian"].rejected) >= 0.95
     assert card.score == "combined"
     assert card.calibration.n == 4000  # a fifth of 5,000 scaled the views
+
+
+@pytest.mark.parametrize("name", ["cifar10", "clothes"])
+def test_the_cards_name_no_folder_of_the_machine_they_were_made_on(name: str) -> None:
+    content = read_model_bytes(ROOT / "model_repository" / name / "1" / "model.onnx", 2**24)
+    card = load_model(name, 1, content, 1, 1).card
+    assert card.command.startswith("isoserve ")
+    assert not any(word.startswith("/") for word in card.command.split())
