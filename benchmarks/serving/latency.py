@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from benchmarks.serving.images import write_image
 from benchmarks.serving.load import drive
 from benchmarks.serving.open_loop import Outcome, offer
 from benchmarks.serving.report import RESULTS, circumstances, write_result
-from benchmarks.serving.servers import ISOSERVE, PLAIN, RIVALS, Running, running
+from benchmarks.serving.servers import ISOSERVE, PLAIN, RIVALS, Running, all_running
 
 NAME = "serving_latency"
 SHARES = (0.5, 0.8)
@@ -42,15 +41,10 @@ def main() -> None:
     }
     rivals = [each for each in RIVALS if each.available]
     rivals = [each for each in rivals if each.name not in given.leave_out.split(",")]
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder:
         image = write_image(Path(folder) / "image.jpg")
-        servers = []
-        for candidate in (ISOSERVE, *rivals):
-            try:
-                servers.append(stack.enter_context(running(candidate, given.model, image)))
-            except RuntimeError as error:
-                print(f"left out: {error}", flush=True)
-        result |= _measure(servers, image.read_bytes(), given.seconds)
+        with all_running((ISOSERVE, *rivals), given.model, image) as servers:
+            result |= _measure(servers, image.read_bytes(), given.seconds)
     write_result(given.out, NAME, result, markdown(result))
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +24,7 @@ import httpx
 from benchmarks.serving.images import PHOTOGRAPHS, write_photograph
 from benchmarks.serving.load import drive
 from benchmarks.serving.report import RESULTS, circumstances, write_result
-from benchmarks.serving.servers import ISOSERVE, PLAIN, RIVALS, Candidate, Running, running
+from benchmarks.serving.servers import ISOSERVE, PLAIN, RIVALS, Candidate, Running, all_running
 
 NAME = "serving_photographs"
 DEFAULT_MODEL = Path(__file__).parents[2] / "model_repository" / "clothes" / "1" / "model.onnx"
@@ -91,16 +90,12 @@ def _taken_before(folder: Path) -> dict[str, Any]:
 def _measure(
     images: dict[str, bytes], rivals: list[Candidate], given: argparse.Namespace
 ) -> dict[str, Any]:
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
+    with tempfile.TemporaryDirectory() as folder:
         small = write_photograph(Path(folder) / "small")
-        servers = []
-        for candidate in (ISOSERVE, *rivals):
-            try:
-                servers.append(stack.enter_context(running(candidate, given.model, small)))
-            except RuntimeError as error:
-                print(f"left out: {error}", flush=True)
-        return {name: _photograph(name, image, servers, given) for name, image in images.items()}
+        with all_running((ISOSERVE, *rivals), given.model, small) as servers:
+            return {
+                name: _photograph(name, image, servers, given) for name, image in images.items()
+            }
 
 
 def _photograph(

@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -226,3 +226,18 @@ def _proportional_kb(pid: int) -> int:
     except OSError:
         pass
     return 0
+
+
+@contextmanager
+def all_running(
+    candidates: Iterable[Candidate], model: Path, image: Path
+) -> Iterator[list[Running]]:
+    """Those of the servers that start, in their order; the others are told."""
+    with ExitStack() as stack:
+        servers = []
+        for candidate in candidates:
+            try:
+                servers.append(stack.enter_context(running(candidate, model, image)))
+            except RuntimeError as error:
+                print(f"left out: {error}", flush=True)
+        yield servers
