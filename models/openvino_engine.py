@@ -7,6 +7,7 @@ AVX-512 BF16), which ONNX Runtime on x86 does not. The package is the extra ``op
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,8 @@ ComputePrecision = Literal["float32", "bfloat16"]
 BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 _CPU_INFO = Path("/proc/cpuinfo")
 _HINTS: dict[ComputePrecision, str] = {"float32": "f32", "bfloat16": "bf16"}
+
+_first_use = threading.Lock()
 
 
 class Session(Protocol):
@@ -119,6 +122,11 @@ def open_sessions(data: bytes, count: int, precision: ComputePrecision) -> list[
     check_installed()
     check_computes(precision)
     import openvino
+
+    with _first_use:
+        # OpenVINO fills its table of NumPy's types on first use, and gives up the interpreter's lock
+        # while it does: two threads that come to it at once would stop the process for good.
+        openvino.Type.f32.to_dtype()
 
     core = openvino.Core()
     options = {
