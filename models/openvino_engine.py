@@ -124,8 +124,8 @@ def open_sessions(data: bytes, count: int, precision: ComputePrecision) -> list[
     import openvino
 
     with _first_use:
-        # OpenVINO fills its table of NumPy's types on first use, and gives up the interpreter's lock
-        # while it does: two threads that come to it at once would stop the process for good.
+        # OpenVINO fills its table of NumPy's types on first use and lets go of the interpreter's
+        # lock meanwhile: two threads that come to it at once would stop the process for good.
         openvino.Type.f32.to_dtype()
 
     core = openvino.Core()
