@@ -14,8 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from isoserve.models.resampling import resize_across, resize_down
+
 STRIP_PIXELS = 1 << 18
-"""An image of no more is taken at once; of a larger one so many fit a core's own cache."""
+"""So many fit a core's own cache."""
+
+SMALL_PIXELS = 1 << 16
+"""An image of no more is Pillow's to resize, to the bit."""
 
 _SUPPORT = 2.0
 """Of the bicubic kernel, in pixels of the smaller of both images."""
@@ -56,30 +61,28 @@ def rows_of_array(pixels: NDArray[np.uint8]) -> ImageRows:
 def resize_rows(rows: ImageRows, size: tuple[int, int], box: _Box) -> Image.Image:
     """The antialiased bicubic resize of the box (left, top, right, bottom) to (width, height).
 
-    Pillow's two passes, across and then down, with its rounding between them. Of an image that is
-    higher than it is wide Pillow may go down first, which is another value in one pixel of ten;
-    here the order is the same for all large images, in whatever form they come.
+    Two passes, across and then down, with rounding between them. Of an image that is higher than
+    it is wide Pillow may go down first, which is another value in one pixel of ten; here the order
+    is the same for all large images, in whatever form they come.
     """
     width, height = rows.size
-    step = max(STRIP_PIXELS // width, 1)
-    if height <= step:
+    if width * height <= SMALL_PIXELS:
         return rows.read(0, height).resize(size, Image.Resampling.BICUBIC, box)
+    step = max(STRIP_PIXELS // max(width, size[0]), 1)
     left, top, right, bottom = box
     reach = _SUPPORT * max((bottom - top) / size[1], 1.0) + 1
     first, last = max(math.floor(top - reach), 0), min(math.ceil(bottom + reach), height)
     narrow = None
     for start in range(first, last, step):
-        stop = min(start + step, last)
-        strip = rows.read(start, stop)
+        strip = rows.read(start, min(start + step, last))
         if strip.mode == "RGBA":
             strip = strip.convert("RGBa")  # so that the colour of what is not seen has no weight
-        across = (left, 0.0, right, float(stop - start))
-        strip = strip.resize((size[0], stop - start), Image.Resampling.BICUBIC, across)
+        strip = resize_across(strip, size[0], left, right)
         if narrow is None:
-            narrow = Image.new(strip.mode, (size[0], height))
-        narrow.paste(strip, (0, start))
+            narrow = Image.new(strip.mode, (size[0], last - first))
+        narrow.paste(strip, (0, start - first))
     assert narrow is not None
-    image = narrow.resize(size, Image.Resampling.BICUBIC, (0, top, size[0], bottom))
+    image = resize_down(narrow, size[1], top - first, bottom - first)
     return image.convert("RGBA") if image.mode == "RGBa" else image
 
 

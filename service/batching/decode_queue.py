@@ -41,7 +41,7 @@ LONG_QUEUE = 2 * SHORT_QUEUE
 program that sends photographs over a few connections, each after the last one's answer, is never
 refused. Not so a file of less than SMALL_BYTES, which costs its sender nothing."""
 
-LONG_SECONDS = 2.5
+LONG_SECONDS = 5.0
 """Of a thread's work, the most of what may so wait."""
 
 SLOWEST, FASTEST = 8.0, 1 / 8
@@ -101,6 +101,7 @@ class DecodeQueue:
             QueueFull: 429, too many images wait already, or would wait too long.
         """
         with self._changed:
+            self._drop_cancelled()
             wait = self._expected_wait(jobs[0])
             most, least = self._bounds(jobs[0])
             now = perf_counter()
@@ -135,6 +136,13 @@ class DecodeQueue:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _drop_cancelled(self) -> None:
+        """Clients that went, after the time they had for it, delay no one; with the lock held."""
+        kept = [entry for entry in self._heap if not entry[2].cancelled]
+        if len(kept) < len(self._heap):
+            self._heap = kept
+            heapq.heapify(self._heap)
 
     def _bounds(self, job: Job) -> tuple[float, float]:
         """Seconds that it may be expected to wait, and those while others are refused."""

@@ -131,7 +131,8 @@ def test_the_cheaper_is_decoded_first_and_a_batch_leaves_room_for_others(
     [
         (0.02, 30),  # the 0.3 s of the settings, of two threads
         (0.07, 16),  # eight a thread may wait however long each takes
-        (0.5, 10),  # but no longer than two and a half seconds
+        (0.5, 16),  # a HEIC or PNG of 12 megapixels too
+        (1.0, 10),  # but no longer than five seconds
     ],
 )
 def test_what_waits_is_bounded_in_seconds(
@@ -142,6 +143,22 @@ def test_what_waits_is_bounded_in_seconds(
     wait_until(lambda: len(decoder.begun) == 2)
     admitted = sum(not refused(pool, costs) for _ in range(2 * waiting))
     assert waiting <= admitted <= waiting + 1
+
+
+def test_clients_that_went_keep_no_place(pool: DecodePool, decoder: Decoder) -> None:
+    costs = ImageCost(0.5, 2**20)
+    gone = []
+    while True:
+        gone.append(Picture(f"gone {len(gone)}", costs))
+        try:
+            submit(pool, gone[-1])
+        except QueueFull:
+            break
+    for picture in gone:
+        picture.cancelled = True
+    for number in range(8):
+        submit(pool, Picture(f"client {number}", costs))
+    assert pool.waiting == 8
 
 
 @pytest.mark.parametrize("cost", [0.03, 0.07, 0.15, 0.45, 0.65])
