@@ -16,6 +16,9 @@ try:
 except ModuleNotFoundError:  # no wheel for this machine
     simd = None
 
+IS_VECTORISED = simd is not None
+"""Whether cykooz-resizer resizes."""
+
 _GRID = 1 << 20
 """Steps of a pixel that edges are rounded to, so that no sum of them leaves the image."""
 

@@ -35,7 +35,7 @@ from isoserve.models.card import (
 from isoserve.models.classifier import Classifier
 from isoserve.models.errors import InputError
 from isoserve.models.heads import HEADS, IsoMax2Head
-from isoserve.models.resampling import simd
+from isoserve.models.resampling import IS_VECTORISED
 from isoserve.models.served_model import FEATURES, PlainModel, ServedModel
 from isoserve.training.atomic import atomic_path
 from isoserve.training.checkpoint import Checkpoint
@@ -303,6 +303,6 @@ def _check_scales(network: nn.Module) -> None:
 def _versions() -> dict[str, str]:
     packages = ("isoserve", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
     found = {package: importlib.metadata.version(package) for package in packages}
-    if simd is not None:
+    if IS_VECTORISED:
         found["cykooz-resizer"] = importlib.metadata.version("cykooz-resizer")
     return found

@@ -145,7 +145,7 @@ def test_what_waits_is_bounded_in_seconds(
     assert waiting <= admitted <= waiting + 1
 
 
-def test_clients_that_went_keep_no_place(pool: DecodePool, decoder: Decoder) -> None:
+def test_clients_that_went_keep_no_place(pool: DecodePool) -> None:
     costs = ImageCost(0.5, 2**20)
     gone = []
     while True:
