@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoserve.models.errors import InputError
+from isoserve.models.openvino_parts import split_network
 
 ComputePrecision = Literal["float32", "bfloat16"]
 """What the floating-point operators compute in; 8-bit operators of a file stay 8-bit."""
@@ -45,11 +46,15 @@ class Session(Protocol):
 
 
 class OpenVinoSession:
-    """One inference request of a compiled model; for one thread at a time."""
+    """One inference request of each part of a network; for one thread at a time.
 
-    def __init__(self, compiled: Any) -> None:
-        self._request = compiled.create_infer_request()
-        self._outputs = {output.any_name: output for output in compiled.outputs}
+    Args:
+        parts: compiled models, of which each but the last has one output, the next one's input.
+    """
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        *self._before, self._request = [part.create_infer_request() for part in parts]
+        self._outputs = {output.any_name: output for output in parts[-1].outputs}
 
     def run(
         self,
@@ -58,12 +63,16 @@ class OpenVinoSession:
         run_options: Any = None,  # noqa: ARG002
     ) -> list[NDArray[np.float32]]:
         """As :meth:`onnxruntime.InferenceSession.run`; the arrays are the caller's own."""
-        results = self._request.infer(input_feed, share_inputs=True)
+        feed: Any = input_feed
+        for request in self._before:
+            feed = {0: request.infer(feed, share_inputs=True)[0]}
+        results = self._request.infer(feed, share_inputs=True)
         return [results[self._outputs[name]] for name in output_names]
 
     def cancel(self) -> None:
         """End the run in progress; from another thread."""
-        self._request.cancel()
+        for request in (*self._before, self._request):
+            request.cancel()
 
 
 def is_installed() -> bool:
@@ -109,15 +118,19 @@ def package_version() -> str:
     return version("openvino")
 
 
-def open_sessions(data: bytes, count: int, precision: ComputePrecision) -> list[OpenVinoSession]:
+def open_sessions(
+    data: bytes, count: int, precision: ComputePrecision, exact: int = 0
+) -> list[OpenVinoSession]:
     """One compiled network and ``count`` requests that run side by side, a core each.
 
     Args:
         data: an ONNX file's bytes, without weights outside it.
+        exact: up to which of its :func:`~isoserve.models.openvino_parts.bottlenecks` it is computed
+            in float32; 0: nothing.
 
     Raises:
         InputError: as :func:`check_installed` and :func:`check_computes`, or OpenVINO refuses the
-            network.
+            network, or it has fewer bottlenecks.
     """
     check_installed()
     check_computes(precision)
@@ -130,14 +143,21 @@ def open_sessions(data: bytes, count: int, precision: ComputePrecision) -> list[
 
     core = openvino.Core()
     options = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "NUM_STREAMS": count,
         "INFERENCE_NUM_THREADS": count,
         # The slots are counted from the cgroup's quota; cores pinned beyond it would be waited for.
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        compiled = core.compile_model(core.read_model(data, b""), "CPU", options)
+        network = core.read_model(data, b"")
+        parts = [(network, precision)]
+        if exact:
+            first, second = split_network(network, exact)
+            parts = [(first, "float32"), (second, precision)]
+        compiled = [
+            core.compile_model(part, "CPU", {**options, "INFERENCE_PRECISION_HINT": _HINTS[each]})
+            for part, each in parts
+        ]
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1][:300]
         raise InputError(f"OpenVINO refuses the network: {reason}") from error

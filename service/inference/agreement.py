@@ -6,6 +6,7 @@ in-distribution images: the calibration scores that the card describes are moved
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from isoserve.models.card import InputSpec, ModelCard
 PROBES = 32
 P_VALUE_BOUND = 0.02
 """The most a p-value may move on average, or two of its steps where calibration images are few."""
+VERDICT_BOUND = 0.002
+"""The share of in-distribution images that may get another verdict, as far as probes tell, or half
+the standard error that few calibration images leave to the share that is rejected."""
 PROBABILITY_BOUND = 0.05
 """The most that an image's class probability may move, on average over the probes."""
 
@@ -30,16 +34,25 @@ class Disagreement:
     p_value: float
     probability: float
     p_value_bound: float
+    verdicts: float
+    """The share of calibration images that the moves take past the threshold."""
+    verdict_bound: float
 
     @property
     def too_large(self) -> bool:
         """Whether the second engine may not stand in for the first; a NaN counts as too large."""
         return not (self.p_value <= self.p_value_bound and self.probability <= PROBABILITY_BOUND)
 
+    @property
+    def changes_verdicts(self) -> bool:
+        """Whether more verdicts change than may; a NaN counts as too many."""
+        return not self.verdicts <= self.verdict_bound
+
     def __str__(self) -> str:
         return (
             f"p-values differ by {self.p_value:.3g} (at most {self.p_value_bound:.3g}), "
-            f"probabilities by {self.probability:.3g} (at most {PROBABILITY_BOUND:g})"
+            f"probabilities by {self.probability:.3g} (at most {PROBABILITY_BOUND:g}), "
+            f"and {self.verdicts:.2%} of the verdicts (at most {self.verdict_bound:.2%})"
         )
 
 
@@ -77,6 +90,9 @@ def disagreement(
     shares = np.linspace(0, 1, len(quantiles))
     # [32, 101]: the share of calibration images that each move takes each quantile past.
     before, after = (np.interp(q, quantiles, shares) for q in (quantiles, quantiles + moved))
+    alpha, n = card.calibration.alpha, card.calibration.n
+    threshold = np.interp(alpha, shares, quantiles)
+    past = np.interp(threshold + moved, quantiles, shares) - alpha
     # Not the class's own p-value: it jumps where the two most probable classes change places.
     seen = float(np.abs(found["p_value"] - expected["p_value"]).mean())
     return Disagreement(
@@ -84,5 +100,7 @@ def disagreement(
         probability=float(
             np.abs(found["probabilities"] - expected["probabilities"]).max(axis=1).mean()
         ),
-        p_value_bound=max(P_VALUE_BOUND, 2 / (card.calibration.n + 1)),
+        p_value_bound=max(P_VALUE_BOUND, 2 / (n + 1)),
+        verdicts=float(past.mean()),
+        verdict_bound=max(VERDICT_BOUND, math.sqrt(alpha * (1 - alpha) / n) / 2),
     )

@@ -25,6 +25,8 @@ class Execution:
     disagreement: float | None = None
     """How far this engine and precision were found to differ from the reference on the very file:
     they are not compared again then."""
+    exact: int = 0
+    """Up to which of its bottlenecks a network in bfloat16 was found to need float32."""
 
 
 DEFAULT_EXECUTION = Execution()

@@ -38,7 +38,7 @@ def try_to_load(request: LoadRequest) -> LoadReply:
         model = load_model("", 1, data, 1, request.max_batch, execution)
         form = model.form
         digest = hashlib.sha256(data).hexdigest()
-        computed = (form.engine, form.precision, form.disagreement)
+        computed = (form.engine, form.precision, form.disagreement, form.exact)
         return LoadReply(model.card.name, digest, *computed)
     except Exception as error:  # whatever one file brings about, others are tried
         if isinstance(error, MemoryError) or _is_of_memory(str(error)):

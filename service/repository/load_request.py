@@ -38,5 +38,6 @@ class LoadReply:
     engine: EngineName = "onnxruntime"
     precision: Precision = "float32"
     disagreement: float = 0.0
+    exact: int = 0
     reason: str = ""
     detail: str = ""

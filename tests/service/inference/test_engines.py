@@ -15,13 +15,16 @@ from running_server import StartServer
 from tiny_model import TinyModel, tiny_model, write_tiny_model
 
 from isoserve.models import openvino_engine
-from isoserve.models.card import SCHEMA_1_OUTPUTS
+from isoserve.models.card import SCHEMA_1_OUTPUTS, InputSpec
 from isoserve.models.errors import InputError
+from isoserve.models.openvino_engine import open_sessions
 from isoserve.service.inference import engines
 from isoserve.service.inference.agreement import PROBES, disagreement, probe_images
 from isoserve.service.inference.engines import check_available
 from isoserve.service.inference.execution import DEFAULT_EXECUTION, Execution
 from isoserve.service.inference.model import Model, ModelRefused, load_model
+
+DEFAULT_MODEL = Path(__file__).parents[3] / "model_repository" / "cifar10" / "1" / "model.onnx"
 
 needs_openvino = pytest.mark.skipif(
     not openvino_engine.is_installed(), reason="the openvino extra is not installed"
@@ -99,6 +102,32 @@ def test_bfloat16_serves_where_it_agrees_and_says_how_far() -> None:
 
 
 @needs_openvino
+def test_a_network_in_two_parts_computes_what_the_whole_computes() -> None:
+    data = DEFAULT_MODEL.read_bytes()
+    images = probe_images(InputSpec(height=32, width=32))[:4]
+    names = ["p_value", "probabilities", "ood_score"]
+    results = [
+        open_sessions(data, 1, "float32", exact)[0].run(names, {"images": images})
+        for exact in range(3)
+    ]
+    for parts in results[1:]:
+        for whole, found in zip(results[0], parts, strict=True):
+            np.testing.assert_allclose(found, whole, rtol=1e-3, atol=1e-3)
+    with pytest.raises(InputError, match=r"the network has \d bottlenecks, not 99"):
+        open_sessions(data, 1, "float32", 99)
+
+
+@needs_openvino
+@needs_bfloat16
+def test_the_first_layers_stay_in_float32_where_verdicts_would_change() -> None:
+    data = DEFAULT_MODEL.read_bytes()
+    found = load_model("m", 1, data, 1, 8, Execution(engine="openvino")).form
+    assert (found.precision, found.exact) == ("bfloat16", 2)
+    handed_on = Execution("cpu", found.engine, found.precision, found.disagreement, found.exact)
+    assert load_model("m", 1, data, 1, 8, handed_on).form == found
+
+
+@needs_openvino
 def test_an_engine_that_disagrees_is_refused_with_the_figure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -108,13 +137,12 @@ def test_an_engine_that_disagrees_is_refused_with_the_figure(
             return super().prototypes[::-1].copy()
 
     other = tiny_model(Permuted())
-    open_sessions = openvino_engine.open_sessions
 
     def of_another_network(
-        data: bytes, count: int, precision: openvino_engine.ComputePrecision
+        data: bytes, count: int, precision: openvino_engine.ComputePrecision, exact: int = 0
     ) -> list[openvino_engine.OpenVinoSession]:
         del data
-        return open_sessions(other.SerializeToString(), count, precision)
+        return open_sessions(other.SerializeToString(), count, precision, exact)
 
     monkeypatch.setattr(openvino_engine, "open_sessions", of_another_network)
     with pytest.raises(
@@ -242,6 +270,26 @@ def test_a_small_move_of_the_scores_is_the_share_of_calibration_scores_it_passes
     moved = base | {"entropic_score": base["entropic_score"] + np.float32(0.1)}
     # Uniform scores on [-1, 0]: a move of 0.1 passes a tenth of them, but for those at the end.
     assert disagreement(base, moved, card).p_value == pytest.approx(0.095, abs=0.002)
+
+
+@pytest.mark.parametrize(("n", "bound"), [(10_000, 0.002), (100, 0.0109)])
+def test_the_verdicts_that_change_are_those_whose_scores_pass_the_threshold(
+    n: int, bound: float
+) -> None:
+    card = loaded().card
+    update = {"score_quantiles": list(np.linspace(-1, 0, 101)), "n": n, "alpha": 0.05}
+    card = card.model_copy(update={"calibration": card.calibration.model_copy(update=update)})
+    base = {
+        "probabilities": np.full((8, 2), 0.5, dtype=np.float32),
+        "entropic_score": np.full(8, -0.5, dtype=np.float32),
+        "p_value": np.full(8, 0.5, dtype=np.float32),
+    }
+    for move, share in ((0.001, 0.001), (0.03, 0.03)):
+        moved = base | {"entropic_score": base["entropic_score"] - np.float32(move)}
+        found = disagreement(base, moved, card)
+        assert found.verdicts == pytest.approx(share, abs=1e-5)
+        assert found.verdict_bound == pytest.approx(bound, abs=1e-4)
+        assert found.changes_verdicts == (share > bound)
 
 
 @needs_openvino
