@@ -14,7 +14,7 @@ from isoserve.models.classifier import Classifier
 from isoserve.models.combination import VIEWS
 from isoserve.models.heads import Head, Logits
 from isoserve.models.scores import entropic_score
-from isoserve.models.views import combined_score, density_directions, density_score
+from isoserve.models.views import DensityForm, combined_score, density_form, density_score
 
 FEATURES = "features"
 """The tensor [N, D] of the exported graph that every view is made from."""
@@ -86,6 +86,7 @@ class Verdict(Calibrated):
     Args:
         head: one of :data:`isoserve.models.heads.HEADS`, trained.
         score: ``combined`` decides by all views, ``entropic`` by the entropic score alone.
+        form: of the density score; that of :func:`isoserve.models.views.density_form` if not given.
 
     Raises:
         TypeError: a head whose class boundaries are not known.
@@ -94,20 +95,23 @@ class Verdict(Calibrated):
     boundaries: Tensor
     whitening: Tensor
     class_means: Tensor
+    class_offsets: Tensor | None
     view_factors: Tensor
     view_offsets: Tensor
     entropic_calibration_scores: Tensor
 
     output_names: tuple[str, ...] = SCHEMA_2_OUTPUTS
 
-    def __init__(self, head: Head, score: ScoreKind) -> None:
+    def __init__(self, head: Head, score: ScoreKind, form: DensityForm | None = None) -> None:
         super().__init__(head.num_classes)
         self.classifier = Classifier(nn.Identity(), head)
         self.score: ScoreKind = score
         self.register_buffer("boundaries", boundary_table(head))
-        directions = density_directions(head.num_features)
+        directions, has_rest = form or density_form(head.num_features, head.num_classes)
         self.register_buffer("whitening", torch.eye(head.num_features, directions))
         self.register_buffer("class_means", torch.full((head.num_classes, directions), 0.75))
+        offsets = torch.full((head.num_classes,), 5.25) if has_rest else None
+        self.register_buffer("class_offsets", offsets)
         self.register_buffer("entropic_calibration_scores", _scores(1, 0.5))
         if score == "combined":
             self.register_buffer("view_factors", torch.full((len(VIEWS),), 0.25))
@@ -119,7 +123,9 @@ class Verdict(Calibrated):
         predicted = logits.cold_logits.argmax(dim=1)  # [N]
         entropic = entropic_score(logits.score_logits)  # [N]
         boundary = boundary_score(head, self.boundaries, logits.cold_logits, predicted)
-        density = density_score(features.float(), self.whitening, self.class_means)
+        density = density_score(
+            features.float(), self.whitening, self.class_means, self.class_offsets
+        )
         deciding = entropic
         if self.score == "combined":
             views = torch.stack((entropic, boundary, density), dim=1)  # [N, V]

@@ -104,8 +104,8 @@ def read(path: Path) -> Study:
     verdict = Verdict(head, "entropic").eval()
     training = arrays["train"].astype(np.float32)
     found = fit_statistics(training, arrays["train_labels"].astype(np.int64), classes)
-    verdict.whitening = torch.from_numpy(found.whitening).float()
-    verdict.class_means = torch.from_numpy(found.class_means).float()
+    for name, value in found.tensors().items():
+        setattr(verdict, name, value)
 
     @torch.no_grad()
     def judge(name: str) -> dict[str, torch.Tensor]:

@@ -158,10 +158,7 @@ def scored(trained: Trained, unknown: NDArray[np.uint8], seed: int) -> dict[str,
     statistics = fit_statistics(
         features_of(trained, training.pixels).cpu().numpy(), training.labels, len(training.classes)
     )
-    density = (
-        torch.from_numpy(statistics.whitening).float().to(trained.fabric.device),
-        torch.from_numpy(statistics.class_means).float().to(trained.fabric.device),
-    )
+    density = statistics.tensors(trained.fabric.device)
     order = np.random.default_rng(seed).permutation(len(trained.held_out))
     half = len(order) // 2
     scaling, judged = (trained.held_out.take(order[:half]), trained.held_out.take(order[half:]))
@@ -205,7 +202,7 @@ def features_of(trained: Trained, pixels: NDArray[np.uint8]) -> torch.Tensor:
 
 @torch.no_grad()
 def views_of(
-    trained: Trained, pixels: NDArray[np.uint8], density: tuple[torch.Tensor, torch.Tensor]
+    trained: Trained, pixels: NDArray[np.uint8], density: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Views [N, V] in their order, and predicted classes [N], on the CPU."""
     features = features_of(trained, pixels)
@@ -216,7 +213,7 @@ def views_of(
     views = (
         entropic_score(logits.score_logits),
         boundary_score(head, table, logits.cold_logits, predicted),
-        density_score(features, *density),
+        density_score(features, **density),
     )
     return torch.stack(views, dim=1).cpu(), predicted.cpu()
 

@@ -17,6 +17,7 @@ from isoserve.models.errors import InputError
 from isoserve.training.baselines.mahalanobis import feature_layers
 from isoserve.training.fabric import make_fabric
 from isoserve.training.reproduce.datasets import Sources
+from isoserve.training.reproduce.given_runs import read_given_runs
 from isoserve.training.reproduce.grid import Cell, Grid
 from isoserve.training.reproduce.measure import measure
 from isoserve.training.reproduce.plots import draw_all
@@ -72,6 +73,14 @@ PACKAGES = ("torch", "numpy", "scikit-learn", "pytorch-ood")
     multiple=True,
     help="Only the systems on networks of these losses; repeated.",
 )
+@click.option(
+    "--trained",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="RUN",
+    help="Evaluate this finished training run and train nothing; repeated, one a loss, all of one "
+    "network and of the scale's in-distribution.",
+)
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds of the main losses.")
 @click.option(
     "--epochs",
@@ -117,6 +126,7 @@ def reproduce(
     network: tuple[str, ...],
     only_in: tuple[str, ...],
     losses: tuple[str, ...],
+    trained: tuple[Path, ...],
     seeds: int | None,
     epochs: int | None,
     studies: bool,
@@ -140,6 +150,8 @@ def reproduce(
           --out-data tinyimagenet=data/tinyimagenet --out-data svhn
     """
     scale = _chosen(SCALES[scale_name], network, only_in, seeds, epochs)
+    if trained:
+        _refuse_beside_trained(click.get_current_context())
     scale = replace(
         scale,
         losses=losses or LOSSES,
@@ -147,6 +159,10 @@ def reproduce(
         tuned=tuned,
         fooling=fooling,
     )
+    if trained:
+        scale = scale.of_runs(read_given_runs(trained))
+        if scale.tuned:
+            _check_network(scale.networks[0])
     fabric = make_fabric(scale.recipe, accelerator, devices, nodes)
     fabric.launch()
     say = click.echo if fabric.is_global_zero else _silent
@@ -184,6 +200,15 @@ def _studies(any_at_all: bool, chosen: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     named = tuple(name for name in (*STUDIES, OPENOOD) if name.replace(" ", "-") in chosen)
     return named or STUDIES
+
+
+def _refuse_beside_trained(context: click.Context) -> None:
+    for name, flag in (
+        *((each, each) for each in ("network", "seeds", "epochs")),
+        ("losses", "loss"),
+    ):
+        if context.params[name]:
+            raise InputError(f"--{flag} and --trained exclude each other: a run has its own")
 
 
 def _chosen(
@@ -261,6 +286,8 @@ def _command(parameters: dict[str, object]) -> str:
         for value in cast("tuple[str, ...]", parameters[name]):
             label, separator, source = value.rpartition("=")
             words += [f"--{name.replace('_', '-')}", f"{label}{separator}{Path(source).name}"]
+    for run in cast("tuple[Path, ...]", parameters["trained"]):
+        words += ["--trained", run.name]
     for loss in cast("tuple[str, ...]", parameters["losses"]):
         words += ["--loss", loss]
     for study in cast("tuple[str, ...]", parameters["chosen_studies"]):

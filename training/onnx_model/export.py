@@ -43,6 +43,7 @@ from isoserve.training.data import LabelledImages
 from isoserve.training.hold_out import evenly_spread
 from isoserve.training.onnx_graph import without_output
 from isoserve.training.onnx_model.fit_score import FittedScore, Guarantee, fit_score
+from isoserve.training.onnx_model.node_fusion import fuse
 from isoserve.training.onnx_model.parity import check_parity
 
 OPSET = 20
@@ -246,25 +247,8 @@ def to_onnx(
     model.ir_version = IR_VERSION
     del model.graph.value_info[:]  # shapes of the placeholders
     forget_sources(model)
-    _cancel_double_negation(model)
+    fuse(model)
     return model
-
-
-def _cancel_double_negation(model: onnx.ModelProto) -> None:
-    """Give the distances out as they are, not as minus their score logits: a node less."""
-    nodes = model.graph.node
-    negated = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Neg"}
-    outputs = {output.name for output in model.graph.output}
-    for node in [node for node in nodes if node.op_type == "Neg" and node.input[0] in negated]:
-        kept, source = node.output[0], negated[node.input[0]]
-        if kept not in outputs or not any(source in each.output for each in nodes):
-            continue
-        nodes.remove(node)
-        for each in nodes:
-            for names in (each.input, each.output):
-                for place, name in enumerate(names):
-                    if name == source:
-                        names[place] = kept
 
 
 def forget_sources(model: onnx.ModelProto) -> None:

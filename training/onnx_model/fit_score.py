@@ -29,9 +29,10 @@ from isoserve.models.card import (
 from isoserve.models.combination import VIEWS, linear_terms
 from isoserve.models.errors import InputError
 from isoserve.models.served_model import FEATURES
+from isoserve.models.views import DensityForm
 from isoserve.training.data import LabelledImages
 from isoserve.training.hold_out import evenly_spread, hold_out, smallest_calibration
-from isoserve.training.onnx_graph import has_initializer, run_graph, with_output
+from isoserve.training.onnx_graph import constants_of, has_initializer, run_graph, with_output
 from isoserve.training.onnx_model.calibrate import calibrate, set_initializer
 from isoserve.training.onnx_model.feature_statistics import fit_statistics
 
@@ -166,15 +167,20 @@ def set_view_scales(
     set_initializer(model, "view_offsets", offsets)
 
 
+def density_form_of(model: onnx.ModelProto) -> DensityForm:
+    """The form that a graph of schema 2 has its statistics in."""
+    constants = constants_of(model)
+    return DensityForm(constants["whitening"].shape[1], "class_offsets" in constants)
+
+
 def _set_statistics(model: onnx.ModelProto, images: LabelledImages) -> Statistics:
     count = max(STATISTICS_IMAGES, 50 * len(images.classes))
     images = images.take(evenly_spread(len(images), count))
     features = run_graph(with_output(model, FEATURES), images.pixels, names=(FEATURES,))[FEATURES]
-    constants = {each.name: each for each in model.graph.initializer}
-    directions = constants["whitening"].dims[1]  # of a graph made before there was a bound: all
-    found = fit_statistics(features, images.labels, len(images.classes), directions)
-    set_initializer(model, "whitening", found.whitening)
-    set_initializer(model, "class_means", found.class_means)
+    form = density_form_of(model)  # of a graph made before there was a rest: none
+    found = fit_statistics(features, images.labels, len(images.classes), form)
+    for name, value in found.constants().items():
+        set_initializer(model, name, value)
     return Statistics(n=found.n, shrinkage=found.shrinkage)
 
 

@@ -118,7 +118,10 @@ def _density(features: Floats, fitted: Fitted) -> Floats:
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     whitened = unit @ fitted["whitening"].astype(np.float64)
     away = whitened[:, np.newaxis] - fitted["class_means"].astype(np.float64)
-    found: Floats = -np.sqrt((away**2).sum(axis=2)).min(axis=1)
+    squares: Floats = (away**2).sum(axis=2)
+    if "class_offsets" in fitted:
+        squares = fitted["class_offsets"].astype(np.float64) - squares
+    found: Floats = -np.sqrt(np.maximum(squares, 0.0)).min(axis=1)
     return found
 
 

@@ -24,12 +24,18 @@ from isoserve.models.heads import (
     SoftMaxHead,
 )
 from isoserve.models.served_model import FEATURES, Verdict
+from isoserve.models.views import DensityForm
 from isoserve.training.data import LabelledImages
 from isoserve.training.hold_out import evenly_spread
-from isoserve.training.onnx_graph import constants_of, has_initializer, opset_of, run_graph, up_to
+from isoserve.training.onnx_graph import constants_of, opset_of, run_graph, up_to
 from isoserve.training.onnx_model.calibrate import set_initializer
 from isoserve.training.onnx_model.export import OPSET, ExportImages, to_onnx
-from isoserve.training.onnx_model.fit_score import Guarantee, fit_score, set_view_scales
+from isoserve.training.onnx_model.fit_score import (
+    Guarantee,
+    density_form_of,
+    fit_score,
+    set_view_scales,
+)
 from isoserve.training.onnx_model.half_weights import halve
 from isoserve.training.onnx_model.parity import BARS, check_features
 
@@ -39,8 +45,8 @@ HEAD_SCOPES = ("'classifier.head'", "'head'")
 TAIL = "tail/"
 """Before the inner names of what is put behind the features."""
 
-KEPT = ("whitening", "class_means")
-"""The statistics, carried over where both graphs have them."""
+KEPT = ("whitening", "class_means", "class_offsets")
+"""The statistics of the features, as far as a file has them."""
 
 
 def upgrade(
@@ -52,7 +58,7 @@ def upgrade(
         InputError: a graph that this program did not export, no training images, too few held-out
             ones, or outputs that differ from float64 NumPy's or from the old model's.
     """
-    fresh = with_score(model, card, "combined")
+    fresh = with_verdict(_up_to_features(model), head_of(model, card), "combined")
     fitted = fit_score(fresh, images.training, images.held_out, guarantee)
     few = images.held_out.take(evenly_spread(len(images.held_out), 64)).pixels
     check_features(head_of(model, card), fitted.model, few)
@@ -83,7 +89,7 @@ def with_other_score(
             f"the score {score!r} needs the statistics of the training images, which a file of "
             "schema 1 has not: isoserve upgrade MODEL TRAINING-IMAGES gives it both"
         )
-    found = with_score(model, card, score)
+    found = _with_score(model, card, score)
     if card.recipe.get("stored_weights") == "float16":
         found = halve(found)
     few = images.take(evenly_spread(len(images), 64)).pixels
@@ -91,19 +97,16 @@ def with_other_score(
     return found
 
 
-def with_score(model: onnx.ModelProto, card: ModelCard, score: ScoreKind) -> onnx.ModelProto:
-    """The model's network with a graph of schema 2 behind its features, still to be fitted.
+def _with_score(model: onnx.ModelProto, card: ModelCard, score: ScoreKind) -> onnx.ModelProto:
+    """The model with another score, its statistics and scales as they were.
 
-    Statistics and scales that the model has are kept; calibration scores are placeholders.
-
-    Raises:
-        InputError: the graph names no head or features, or the head is not one of ours: it was
-            not exported by this program, or was rewritten since.
+    Calibration scores are placeholders.
     """
-    joined = with_verdict(_up_to_features(model), head_of(model, card), score)
+    form = density_form_of(model)
+    joined = with_verdict(_up_to_features(model), head_of(model, card), score, form)
     constants = constants_of(model)
     for name in KEPT:
-        if name in constants and has_initializer(joined, name):
+        if name in constants:
             set_initializer(joined, name, constants[name].astype(np.float32))
     if score == "combined" and card.combination is not None:
         scales = [getattr(card.combination, view) for view in VIEWS]
@@ -115,13 +118,16 @@ def with_score(model: onnx.ModelProto, card: ModelCard, score: ScoreKind) -> onn
     return joined
 
 
-def with_verdict(before: onnx.ModelProto, head: Head, score: ScoreKind) -> onnx.ModelProto:
+def with_verdict(
+    before: onnx.ModelProto, head: Head, score: ScoreKind, form: DensityForm | None = None
+) -> onnx.ModelProto:
     """Put head, scores and p-values, still to be fitted, behind a graph that ends in features.
 
     Args:
         before: its one output is the float tensor ``features`` [N, D].
+        form: as :class:`isoserve.models.served_model.Verdict` takes it.
     """
-    verdict = Verdict(head, score).eval()
+    verdict = Verdict(head, score, form).eval()
     tail = to_onnx(verdict, torch.zeros(2, head.num_features), verdict.output_names, FEATURES)
     prefixed = compose.add_prefix(tail, TAIL, rename_inputs=False, rename_outputs=False)
     for name, _ in verdict.named_buffers():

@@ -17,8 +17,9 @@ from lightning_fabric import Fabric
 
 from isoserve.models.backbones import build_backbone
 from isoserve.models.card import InputSpec
+from isoserve.models.errors import InputError
 from isoserve.training.baselines.fooling import evolve
-from isoserve.training.checkpoint import FILE_NAME
+from isoserve.training.checkpoint import FILE_NAME, Checkpoint
 from isoserve.training.data import LabelledImages
 from isoserve.training.reproduce.datasets import (
     FOOLING,
@@ -139,12 +140,21 @@ class Grid:
             left = busy
 
     def _train(self, fabric: Fabric, training: Training) -> None:
-        images, _ = self._training_images(training)
+        images, images_digest = self._training_images(training)
+        given = training.given
+        if given is not None and given.images_digest != images_digest:
+            raise InputError(
+                f"{given.folder} was trained on other images than {training.in_data} (digest "
+                f"{given.images_digest[:12]}, here {images_digest[:12]}): give its own by --in-data"
+            )
         folder = self.store.folder("training", self._key(training))
         finished = folder / "finished"
         # A finished training is not opened again: a checkpoint is large and its data is digested.
         if not (finished.exists() and (folder / FILE_NAME).exists()):
-            fit(fabric, training.recipe, training.in_data, images, folder)
+            if given is None:
+                fit(fabric, training.recipe, training.in_data, images, folder)
+            elif fabric.is_global_zero:
+                Checkpoint.load(given.folder).save(folder)
             if fabric.is_global_zero:
                 finished.touch()
         fabric.barrier()
@@ -160,7 +170,8 @@ class Grid:
         if training not in self._keys:
             _, images_digest = self._training_images(training)
             recipe = training.recipe.model_dump()
-            self._keys[training] = digest(recipe=recipe, images=images_digest)
+            given = {"given": training.given.digest} if training.given else {}
+            self._keys[training] = digest(recipe=recipe, images=images_digest, **given)
         return self._keys[training]
 
     @property
@@ -217,6 +228,8 @@ class Grid:
 
     def _training_work(self, training: Training) -> float:
         recipe = training.recipe
+        if training.given is not None:
+            return 0.0
         images, _ = self._training_images(training)
         steps = 6 + 3 * recipe.acet_steps if recipe.acet_steps else 3
         return len(images) * recipe.epochs * steps

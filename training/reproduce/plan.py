@@ -9,6 +9,7 @@ import numpy as np
 
 from isoserve.training.data import LabelledImages
 from isoserve.training.recipe import Recipe
+from isoserve.training.reproduce.given_runs import GivenRun
 from isoserve.training.reproduce.scale import FOOLING_SEED, STUDIES, Scale
 
 MAIN_LOSSES = ("softmax", "isomax", "isomax2")
@@ -47,6 +48,8 @@ class Training:
     recipe: Recipe
     images_per_class: int | None = None
     """None: the whole training set."""
+    given: GivenRun | None = None
+    """A finished run that is taken as it is."""
 
     @property
     def loss(self) -> str:
@@ -76,6 +79,9 @@ def ablation_name(recipe: Recipe) -> str:
 
 def main_training(scale: Scale, network: str, in_data: str, loss: str, seed: int) -> Training:
     """The training of a main loss, as every table uses it."""
+    if loss in scale.trained:
+        given = scale.trained[loss]
+        return Training("main", in_data, given.recipe, given=given)
     update = {"network": network, "loss": loss, "seed": seed}
     return Training("main", in_data, _changed(scale.recipe, **update))
 
@@ -116,6 +122,8 @@ def fewer_images_trainings(scale: Scale, loss: str) -> list[Training]:
 def all_trainings(scale: Scale) -> list[Training]:
     """Everything the scale trains, in order; those the main tables need come first."""
     pairs = scale.pairs
+    if scale.trained:
+        return [main_training(scale, *pair, loss, 0) for pair in pairs for loss in scale.trained]
     plan = [
         main_training(scale, network, data, loss, seed)
         for seed in range(scale.seeds)

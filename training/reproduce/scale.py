@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from isoserve.training.recipe import Recipe
+from isoserve.training.reproduce.given_runs import GivenRun
 
 FOOLING_SEED = 1000
 """Seed of the network the fooling images are evolved against; it is not among the evaluated."""
@@ -47,6 +49,8 @@ class Scale:
     """Whether ODIN and Mahalanobis, whose search costs more than a training, are run."""
     studies: tuple[str, ...] = field(default=STUDIES, kw_only=True)
     """Of :data:`STUDIES` those that are trained, and :data:`OPENOOD` where it is asked for."""
+    trained: Mapping[str, GivenRun] = field(default_factory=dict, kw_only=True)
+    """By loss: runs that are there already, and that alone are evaluated."""
     images_per_class: tuple[int, ...]
     """Training set sizes of [IsoMax2] figure 2, beside the whole set."""
     noise_images: int
@@ -66,6 +70,22 @@ class Scale:
     def pairs(self) -> list[tuple[str, str]]:
         """Each network with each in-distribution."""
         return [(network, data) for data in self.in_data for network in self.networks]
+
+    def of_runs(self, runs: Mapping[str, GivenRun]) -> Scale:
+        """The scale's images and systems, with these runs in place of all of its trainings."""
+        recipe = next(iter(runs.values())).recipe
+        return replace(
+            self,
+            words="Runs that were there, shown what this scale shows its own networks.",
+            trained=runs,
+            recipe=self.recipe.model_copy(update={"epochs": recipe.epochs}),
+            networks=(recipe.network,),
+            study=(recipe.network, self.study[1]),
+            losses=tuple(runs),
+            seeds=1,
+            fooling=False,
+            studies=tuple(name for name in self.studies if name == OPENOOD),
+        )
 
 
 SCALES: dict[str, Scale] = {

@@ -146,11 +146,11 @@ def _fit_boundary(network: TrainedNetwork, _: TuningData) -> Fitted:
 
 
 def _fit_density(network: TrainedNetwork, data: TuningData) -> Fitted:
-    whitening, class_means = _statistics(network, data)
+    density = _statistics(network, data)
 
     @torch.no_grad()
     def scorer(images: Tensor) -> Tensor:
-        return density_score(network.classifier.backbone(images), whitening, class_means)
+        return density_score(network.classifier.backbone(images), **density)
 
     return Fitted(scorer)
 
@@ -159,7 +159,7 @@ def _fit_combined(network: TrainedNetwork, data: TuningData) -> Fitted:
     """As an exported model has it: training images for the density, held-out ones for scales."""
     head = network.classifier.head
     table = boundary_table(head)
-    whitening, class_means = _statistics(network, data)
+    density = _statistics(network, data)
 
     @torch.no_grad()
     def views(images: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def _fit_combined(network: TrainedNetwork, data: TuningData) -> Fitted:
             (
                 entropic_score(score_logits),
                 boundary_score(head, table, cold, cold.argmax(dim=1)),
-                density_score(features, whitening, class_means),
+                density_score(features, **density),
             ),
             dim=1,
         )  # [B, V], in the order of VIEWS
@@ -182,15 +182,14 @@ def _fit_combined(network: TrainedNetwork, data: TuningData) -> Fitted:
     return Fitted(lambda images: combined_score(views(images), factors, offsets))
 
 
-def _statistics(network: TrainedNetwork, data: TuningData) -> tuple[Tensor, Tensor]:
-    """Whitening [D, K] and class means [C, K] of as many training images as an export takes."""
+def _statistics(network: TrainedNetwork, data: TuningData) -> dict[str, Tensor]:
+    """What the density score takes, of as many training images as an export takes."""
     classes = int(data.training_labels.max()) + 1
     count = max(STATISTICS_IMAGES, 50 * classes)
     chosen = evenly_spread(len(data.training_labels), count)
     features = _features(network, data.training[chosen])
     found = fit_statistics(features, data.training_labels[chosen], classes)
-    whitening, class_means = torch.from_numpy(found.whitening), torch.from_numpy(found.class_means)
-    return whitening.float().to(network.device), class_means.float().to(network.device)
+    return found.tensors(network.device)
 
 
 def _features(network: TrainedNetwork, pixels: Pixels) -> NDArray[np.float64]:

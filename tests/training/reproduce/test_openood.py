@@ -23,6 +23,7 @@ from isoserve.models.classifier import build_classifier
 from isoserve.models.errors import InputError
 from isoserve.models.scores import entropic_score
 from isoserve.training.baselines.frozen_network import TrainedNetwork
+from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.reproduce.openood_sets import PROTOCOL, find_on_disk
 from isoserve.training.reproduce.openood_table import COLUMNS, table_lines
 from isoserve.training.reproduce.published import read_leaderboard
@@ -257,3 +258,49 @@ def test_the_combination_is_the_soft_minimum_of_the_three_views() -> None:
     assert (fresh[2] <= 0).all()
     far = np.zeros((1, 8, 8, 3), dtype=np.uint8)
     assert network.score(scorers[2], far)[0] < network.score(scorers[2], pixels[:60]).min()
+
+
+def finished_runs(output: Path, losses: tuple[str, ...]) -> list[Path]:
+    """The first seed's runs that the module's report was made of."""
+    folders = [path.parent for path in (output / "cells" / "training").glob("*/checkpoint.pt")]
+    recipes = {folder: Checkpoint.load(folder).parsed_recipe() for folder in folders}
+    return [
+        folder
+        for loss in losses
+        for folder, recipe in recipes.items()
+        if (recipe.loss, recipe.seed, recipe.acet_steps) == (loss, 0, 0)
+    ]
+
+
+def test_runs_that_are_there_are_shown_the_same_sets_and_nothing_is_trained(
+    output: Path, tmp_path: Path
+) -> None:
+    root = output.parent
+    runs = finished_runs(output, ("isomax2", "softmax"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SCALES, "smoke", TINY)
+        patch.setattr(cli, "draw_all", lambda *_: [])
+        given = ("--in-data", f"cifar10={root / 'known'}", "--data-root", str(root / "data"))
+        words = [word for run in runs for word in ("--trained", str(run))]
+        others = ("--out-data", f"SVHN={root / 'numbers'}", "--out-data", str(root / "scenes"))
+        result = run(tmp_path / "again", *given, *words, *others)
+        assert result.exit_code == 0, result.output
+        assert "epoch 1/1" not in result.output
+        with pytest.raises(InputError, match="--loss and --trained exclude each other"):
+            run(tmp_path / "never", *given, *words, "--loss", "softmax")
+        with pytest.raises(InputError, match="both of the loss 'isomax2'"):
+            run(tmp_path / "never", *given, *words[:2], *words[:2])
+        with pytest.raises(InputError, match="was trained on other images than cifar10"):
+            run(tmp_path / "other", "--in-data", f"cifar10={root / 'known' / 'train'}", *words)
+
+    def first_seed(folder: Path) -> dict[tuple[str, str, str], float]:
+        records = json.loads((folder / "results.json").read_text())["records"]
+        return {
+            (record["method"], record["out_data"], record["metric"]): record["value"]
+            for record in records
+            if record["seed"] == 0 and record["method"] in COLUMNS
+        }
+
+    found, expected = first_seed(tmp_path / "again"), first_seed(output)
+    assert found.keys() == expected.keys()
+    assert found == pytest.approx(expected)
