@@ -290,8 +290,11 @@ def test_runs_that_are_there_are_shown_the_same_sets_and_nothing_is_trained(
             run(tmp_path / "never", *given, *words, "--loss", "softmax")
         with pytest.raises(InputError, match="both of the loss 'isomax2'"):
             run(tmp_path / "never", *given, *words[:2], *words[:2])
+        for part, count in (("train", 20), ("test", 2)):
+            for name in ("cat", "dog"):
+                write_images(tmp_path / "others" / part / name, count, 3)
         with pytest.raises(InputError, match="was trained on other images than cifar10"):
-            run(tmp_path / "other", "--in-data", f"cifar10={root / 'known' / 'train'}", *words)
+            run(tmp_path / "never", "--in-data", f"cifar10={tmp_path / 'others'}", *words)
 
     def first_seed(folder: Path) -> dict[tuple[str, str, str], float]:
         records = json.loads((folder / "results.json").read_text())["records"]
