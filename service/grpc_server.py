@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +27,7 @@ from isoserve.service.batching.errors import (
 from isoserve.service.errors import Problem
 from isoserve.service.inference_protocol.grpc_calls import INFER as INFER_CALL
 from isoserve.service.inference_protocol.grpc_calls import PATHS, GrpcCalls
+from isoserve.service.inference_protocol.grpc_relay import GrpcRelay
 from isoserve.service.inference_protocol.handler import Inference
 from isoserve.service.inference_protocol.messages import SERVICE
 from isoserve.service.inference_protocol.wire import SKELETON_BYTES
@@ -65,9 +67,11 @@ METHOD = "POST"
 MOST_CALLS = 1024
 """At a time; a connection carries any number."""
 
-MOST_READ = 64
-"""Messages that arrive at a time. What has not arrived whole cannot be charged, since its size is
-not known before; the others wait in their connections, which hold some 64 KiB of each."""
+UNREAD_BYTES = 2**20
+"""Of a call that the server has not begun to read, its client may send so much; it is counted."""
+
+FRAME_BYTES = 64 * 2**10
+"""Of one HTTP/2 frame. It is counted when it begins, so a large one would hold what never comes."""
 
 CONNECTION_AGE_SECONDS = 3600.0
 """Then a connection is ended when its calls are: clients connect again by themselves."""
@@ -97,14 +101,16 @@ class GrpcServer:
         self._calls = GrpcCalls(inference, self._message_bytes)
         self._observer = observer
         self._limits = limits
-        self._reading = asyncio.Semaphore(MOST_READ)
         self._server: Any = None
+        self._folder = TemporaryDirectory(prefix="isoserve-grpc-")
+        self._socket = f"{self._folder.name}/socket"
+        self._relay = GrpcRelay(self._socket, limits.budget, limits.connections)
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
-            RuntimeError: the port cannot be had.
+            OSError: the port cannot be had.
         """
         settings = self._settings
         milliseconds = {
@@ -118,10 +124,12 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", self._message_bytes),
                 ("grpc.max_metadata_size", settings.max_header_bytes),
-                ("grpc.so_reuseport", int(settings.workers > 1)),
                 # gRPC would inflate a message to any size before anybody is asked.
                 ("grpc.per_message_decompression", 0),
-                ("grpc.max_allowed_incoming_connections", self._limits.connections),
+                ("grpc.max_concurrent_streams", MOST_CALLS),
+                ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
+                ("grpc.http2.max_frame_size", FRAME_BYTES),
+                ("grpc.http2.bdp_probe", 0),  # it would raise both
                 *((name, max(1, round(1000 * value))) for name, value in milliseconds.items()),
             ],
         )
@@ -129,13 +137,16 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self._server.add_insecure_port(f"{host}:{settings.grpc_port}")
+        self._server.add_insecure_port(f"unix:{self._socket}")
         await self._server.start()
+        await self._relay.start(settings.host, settings.grpc_port, shared=settings.workers > 1)
 
     async def stop(self) -> None:
         """Take no more calls and finish those that run."""
+        self._relay.stop_listening()
         await self._server.stop(grace=self._settings.grace_seconds)
+        self._relay.close()
+        self._folder.cleanup()
 
     def _handler(self, name: str) -> Any:
         # A call with one message is a stream of one, and of a stream the server reads when it
@@ -155,8 +166,7 @@ class GrpcServer:
             context.set_trailing_metadata((("x-request-id", record.id),))
             try:
                 record.caller = self._check_token(name, headers)
-                message = await self._message(messages)
-                hold.grow(len(message))
+                message = await self._message(messages, context)
                 return await self._calls.answer(name, message, record, hold)
             except Problem as problem:
                 record.status, record.reason = problem.status, problem.reason
@@ -181,20 +191,23 @@ class GrpcServer:
 
         return answer
 
-    async def _message(self, messages: AsyncIterator[bytes]) -> bytes:
+    async def _message(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
         """The call's message.
 
         Raises:
             Problem: 408, it takes too long to come; 400, there is none.
+            CancelledError: the call was given up, or ended for want of memory.
         """
         seconds = self._settings.body_seconds
         try:
-            async with asyncio.timeout(seconds), self._reading:
+            async with asyncio.timeout(seconds):
                 return await anext(messages)
         except TimeoutError as error:
             detail = f"the message had not arrived whole after {seconds:g} s"
             raise Problem(408, "slow_body", detail) from error
         except StopAsyncIteration as error:
+            if context.cancelled():
+                raise asyncio.CancelledError from error
             raise Problem(400, "bad_request", "the call has no message") from error
 
     def _check_token(self, name: str, headers: Headers) -> str:

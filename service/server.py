@@ -46,7 +46,7 @@ def serve_until_stopped(
         loader: one that has begun with the models already.
     """
     app = create_app(settings, log_writer, loader)
-    room = raise_file_limit(settings.max_connections)
+    room = raise_file_limit(settings.max_connections, grpc=settings.grpc_port > 0)
     limits = ConnectionLimits(
         room - grpc_connections(room) if settings.grpc_port else room,
         settings.max_header_bytes,

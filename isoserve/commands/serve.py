@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import socket
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -159,6 +160,12 @@ def _check_grpc(settings: Settings) -> None:
         return
     if importlib.util.find_spec("grpc") is None:
         raise InputError("--grpc-port needs grpcio: pip install 'isoserve[grpc]'")
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise InputError(
+            "--grpc-port needs a folder for its socket: set TMPDIR to one that can be written"
+        ) from error
     _listen(settings, settings.grpc_port).close()
 
 

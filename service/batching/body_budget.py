@@ -90,6 +90,11 @@ class BodyHold:
         if size > SMALL_BYTES:
             self._budget.change(self, size, self.inflated)
 
+    def shrink(self, size: int) -> None:
+        """Hold ``size`` bytes from now on, which are no more than before."""
+        if self.size and not self.released:
+            self._budget.change(self, size if size > SMALL_BYTES else 0, self.inflated)
+
     def inflate(self, size: int) -> None:
         """Hold ``size`` bytes of the inflated body.
 

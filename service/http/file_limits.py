@@ -24,17 +24,25 @@ def grpc_connections(room: int) -> int:
     return max(1, room // GRPC_SHARE)
 
 
-def raise_file_limit(wanted: int) -> int:
+GRPC_DESCRIPTORS = 3
+"""Of a connection to gRPC: the client's, and both ends of the one it is joined to."""
+
+
+def raise_file_limit(wanted: int, *, grpc: bool) -> int:
     """Raise this process's limit of open files as far as is needed and allowed.
+
+    Args:
+        grpc: whether some of the connections are gRPC's.
 
     Returns:
         How many connections to take at most: ``wanted``, or less, which is logged.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted + SPARE:
-        soft = min(wanted + SPARE, hard)
+    extra = (GRPC_DESCRIPTORS - 1) * grpc_connections(wanted) if grpc else 0
+    if soft < wanted + extra + SPARE:
+        soft = min(wanted + extra + SPARE, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    room = max(soft - SPARE, soft // 2)
+    room = max(soft - SPARE, soft // 2) * wanted // (wanted + extra)
     if room < wanted:
         log.warning(
             "at most %d connections at a time, not %d: the limit of open files is %d (ulimit -n)",
