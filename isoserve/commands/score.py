@@ -18,10 +18,11 @@ from isoserve.models.errors import InputError
 from isoserve.models.text import pluralize
 from isoserve.score.driver import Outcomes, counts_so_far, score_units
 from isoserve.score.images import Reading
-from isoserve.score.plan import FAILED, PAGE, PLAN, SUMMARY, Output, Plan, check_same
+from isoserve.score.plan import FAILED, PAGE, PLAN, SUMMARY, Output, Plan, check_same, with_units
 from isoserve.score.pool import Pool, ProcessPool
 from isoserve.score.progress import ScoreProgress
 from isoserve.score.summary import page, summarize
+from isoserve.score.unit_table import UnitTable
 from isoserve.score.units import plan_units
 from isoserve.score.worker import Job, read_url
 from isoserve.service.settings import ENV_PREFIX, Settings
@@ -97,28 +98,27 @@ def score(
     data = read_url(model)
     reading = Reading(image_column, id_column, settings.max_image_bytes)
     where = Output(output)
+    begun = where.read_plan()
     plan = _plan(sources, model, data, settings, reading, unit_images)
-    found = where.read_plan()
-    if found is not None:
-        check_same(found, plan, output)
-        plan = found
+    table = UnitTable(where.url)
+    if begun is not None:
+        check_same(begun, plan, output)
+        plan = begun
     else:
+        plan = with_units(plan, table, plan_units(sources, unit_images))
         where.write(PLAN, plan.model_dump_json())
     done = where.done(plan)
-    units = [unit for unit in plan.units if unit.index not in done]
     job = Job(
         *(model, plan.sha256, where.url, plan.alpha, settings.max_batch, reading),
         *(settings.image_limits, settings.execution, settings.decide_by),
     )
     outcomes = Outcomes(counts_so_far(plan, where, done))
-    if units:
-        count = min(workers or usable_cores(), len(units))
-        pool = _pool(job, count, gpus, address)
+    if missing := plan.units - len(done):
+        pool = _pool(job, min(workers or usable_cores(), missing), gpus, address)
         try:
-            known = [unit.images for unit in plan.units if unit.images is not None]
-            images = sum(known) if len(known) == len(plan.units) else None
-            numbers = (len(plan.units), len(done))
-            with ScoreProgress(lambda: outcomes.counts, images, numbers) as progress:
+            units = table.read(plan.firsts, done)
+            numbers = (plan.units, len(done))
+            with ScoreProgress(lambda: outcomes.counts, plan.images, numbers) as progress:
                 score_units(units, pool, outcomes, progress.advance)
         finally:
             pool.close()
@@ -146,7 +146,6 @@ def _plan(
             "reading": asdict(reading),
             "decide_by": settings.decide_by,
         },
-        units=plan_units(sources, unit_images),
     )
 
 
@@ -174,18 +173,12 @@ def _conclude(where: Output, plan: Plan, outcomes: Outcomes) -> None:
     if not outcomes.failed:
         where.remove(FAILED)
         return
-    units = {unit.index: unit for unit in plan.units}
+    failed = sorted(outcomes.failed, key=lambda one: one[0].index)
     where.write(
         FAILED,
-        json.dumps(
-            [
-                {"unit": units[index].model_dump(), "reason": reason}
-                for index, reason in sorted(outcomes.failed.items())
-            ],
-            indent=1,
-        ),
+        json.dumps([{"unit": unit.model_dump(), "reason": why} for unit, why in failed], indent=1),
     )
-    for index, reason in sorted(outcomes.failed.items()):
-        first = Path(units[index].sources[0]).name
-        click.echo(f"isoserve: unit {index} ({first} ...) failed twice: {reason}", err=True)
+    for unit, why in failed:
+        first = Path(unit.sources[0]).name
+        click.echo(f"isoserve: unit {unit.index} ({first} ...) failed twice: {why}", err=True)
     sys.exit(EXIT_SOME_FAILED)

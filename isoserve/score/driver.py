@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 
+from isoserve.models.errors import InputError
 from isoserve.score.counts import Counts
 from isoserve.score.plan import Output, Plan
 from isoserve.score.pool import Pool, UnitFailed
 from isoserve.score.units import Unit
 from isoserve.score.worker import counts_of
 
-MOST_TRIES = 2
+MOST_AGAIN = 1000
+"""Units that failed once and wait for the end; beyond it they take their turn."""
+
 FILES_AT_ONCE = 32
 """Whose counts are read side by side: a store answers each in tens of milliseconds."""
 
@@ -23,8 +27,8 @@ class Outcomes:
     """What came of the units."""
 
     counts: Counts
-    failed: dict[int, str] = field(default_factory=dict)
-    """Units that failed on every try -> why."""
+    failed: list[tuple[Unit, str]] = field(default_factory=list)
+    """Units that failed on every try, and why."""
 
 
 def score_units(
@@ -35,33 +39,56 @@ def score_units(
     Args:
         advance: called after each unit that was scored, or that failed for good.
     """
-    waiting = deque(units)
-    tries: dict[int, int] = {}
+    fresh = iter(units)
+    again: deque[Unit] = deque()
+    tried: set[int] = set()
     running = 0
-    while waiting or running:
-        while waiting and pool.idle:
-            unit = waiting.popleft()
-            tries[unit.index] = tries.get(unit.index, 0) + 1
+    while True:
+        while pool.idle and (unit := _next(fresh, again)):
             pool.submit(unit)
             running += 1
+        if not running:
+            return
         for unit, outcome in pool.outcomes():
             running -= 1
             if not isinstance(outcome, UnitFailed):
                 found.counts += outcome
                 advance()
-            elif tries[unit.index] < MOST_TRIES:
-                waiting.append(unit)
+            elif unit.index not in tried:
+                tried.add(unit.index)
+                again.append(unit)
             else:
-                found.failed[unit.index] = str(outcome)
+                found.failed.append((unit, str(outcome)))
                 advance()
 
 
+def _next(fresh: Iterator[Unit], again: deque[Unit]) -> Unit | None:
+    """What failed once waits until the others are done: a store may be back by then."""
+    if len(again) < MOST_AGAIN and (unit := next(fresh, None)):
+        return unit
+    return again.popleft() if again else None
+
+
 def counts_so_far(plan: Plan, output: Output, done: Iterable[int]) -> Counts:
-    """Of the units that an earlier run finished, as their files say."""
+    """Of the units that an earlier run finished, as their files say.
+
+    Raises:
+        InputError: one of these files is none that this command wrote.
+    """
     total = Counts.empty(len(plan.classes))
-    units = {unit.index: unit for unit in plan.units}
-    urls = [f"{output.url}/{units[index].file_name}" for index in done]
+    indices = iter(sorted(done))
     with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
-        for counts in threads.map(counts_of, urls):
-            total += counts
+        while some := [output.part_url(index) for index in islice(indices, 8 * FILES_AT_ONCE)]:
+            for counts in threads.map(_counts_of, some):
+                total += counts
     return total
+
+
+def _counts_of(url: str) -> Counts:
+    try:
+        return counts_of(url)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"'{url}' is not whole, or not of isoserve score: remove it, and its unit is scored "
+            f"again ({error})"
+        ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
@@ -13,6 +13,7 @@ import fsspec
 from isoserve.client.results import Problem
 from isoserve.models.errors import InputError
 from isoserve.models.image_files.folder import SUFFIXES
+from isoserve.models.regular_file import read_regular
 from isoserve.score.units import Unit
 
 IMAGE_COLUMNS = ("image", "bytes", "content", "jpg", "png", "data")
@@ -49,11 +50,24 @@ def images_of(unit: Unit, reading: Reading) -> Iterator[Body]:
 
 
 def _read(path: str, limit: int) -> bytes | Problem:
+    """An image by its path, or URL.
+
+    Raises:
+        Exception: a store failed, which says nothing about the image: its unit is tried again.
+    """
     try:
+        if "://" not in path:
+            return checked_size(read_regular(Path(path), limit + 1), limit)
         with fsspec.open(path, "rb") as file:
             return checked_size(file.read(limit + 1), limit)
     except OSError as error:
+        if "://" in path and not isinstance(error, OF_THE_IMAGE):
+            raise
         return Problem(0, "unreadable", error.strerror or str(error), "")
+
+
+OF_THE_IMAGE = (FileNotFoundError, PermissionError, IsADirectoryError)
+"""What a store says of one object; everything else is its own state."""
 
 
 def checked_size(body: bytes, limit: int) -> bytes | Problem:
@@ -90,10 +104,11 @@ def _of_parquet(unit: Unit, reading: Reading) -> Iterator[Body]:
                 "name one by --image-column"
             )
         identity = _column(reading.id_column, ID_COLUMNS, names, url)
-        first = sum(table.metadata.row_group(g).num_rows for g in range(unit.row_groups[0]))
+        groups = unit.row_groups or [*range(table.metadata.num_row_groups)]
+        first = sum(table.metadata.row_group(g).num_rows for g in range(min(groups, default=0)))
         row = first
         columns = [image, identity] if identity and identity != image else [image]
-        batches = table.iter_batches(ROWS_AT_ONCE, row_groups=unit.row_groups, columns=columns)
+        batches = table.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns)
         for batch in batches:
             ids = batch.column(identity).to_pylist() if identity else None
             for place, value in enumerate(batch.column(image).to_pylist()):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import fsspec.core
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from isoserve.models.errors import InputError
-from isoserve.score.units import Unit
+from isoserve.score.unit_table import UnitTable
+from isoserve.score.units import Unit, part_name
 
 PLAN, FAILED, SUMMARY, PAGE = "_plan.json", "_failed.json", "summary.json", "summary.html"
 
 
 class Plan(BaseModel):
-    """The model, the options that change a verdict, and the units."""
+    """The model, the options that change a verdict, and where the units are."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,7 +28,15 @@ class Plan(BaseModel):
     alpha: float
     sources: list[str]
     options: dict[str, Any]
-    units: list[Unit]
+    firsts: list[int] = [0]
+    """The first unit of each file of ``_units``, and the number of units at the end."""
+    images: int | None = 0
+    """How many, where that is known beforehand."""
+
+    @property
+    def units(self) -> int:
+        """How many."""
+        return self.firsts[-1]
 
 
 class Output:
@@ -59,8 +70,13 @@ class Output:
         unfinished = f"{self._root}/_unfinished"
         if self._filesystem.exists(unfinished):
             self._filesystem.rm(unfinished, recursive=True)
-        there = {path.rsplit("/", 1)[-1] for path in self._filesystem.ls(self._root, detail=False)}
-        return {unit.index for unit in plan.units if unit.file_name in there}
+        names = self._filesystem.ls(self._root, detail=False)
+        found = (_PART.search(name) for name in names)
+        return {int(part[1]) for part in found if part and int(part[1]) < plan.units}
+
+    def part_url(self, index: int) -> str:
+        """Of the file of a unit's rows."""
+        return f"{self.url}/{part_name(index)}"
 
     def write(self, name: str, text: str) -> None:
         """A small file, whole or not at all.
@@ -80,6 +96,9 @@ class Output:
             self._filesystem.rm(f"{self._root}/{name}")
 
 
+_PART = re.compile(r"/part-(\d{7,})\.parquet$")
+
+
 def check_same(found: Plan, wanted: Plan, url: str) -> None:
     """Whether a rerun goes on with what is there.
 
@@ -97,3 +116,17 @@ def check_same(found: Plan, wanted: Plan, url: str) -> None:
             raise InputError(
                 f"'{url}' was begun with other {name} ({before}, now {now}): give another --output"
             )
+
+
+def with_units(plan: Plan, table: UnitTable, units: Iterable[Unit]) -> Plan:
+    """The plan with these units, which are written on the way."""
+    images: int | None = 0
+
+    def counted() -> Iterator[Unit]:
+        nonlocal images
+        for unit in units:
+            images = None if images is None or unit.images is None else images + unit.images
+            yield unit
+
+    firsts = table.write(counted())
+    return plan.model_copy(update={"firsts": firsts, "images": images})

@@ -23,7 +23,7 @@ def summarize(plan: Plan, counts: Counts, failed_units: int) -> dict[str, Any]:
         "model_sha256": plan.sha256,
         "alpha": plan.alpha,
         "sources": plan.sources,
-        "units": {"planned": len(plan.units), "failed": failed_units},
+        "units": {"planned": plan.units, "failed": failed_units},
         "images": {
             "scored": counts.images,
             "in_distribution": counts.judged - counts.rejected,

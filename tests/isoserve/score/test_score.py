@@ -120,8 +120,8 @@ def test_parquet_row_groups_and_tars_give_the_same_rows(
         assert done.exit_code == 0
         same_as_predicted(rows_of(output), expected)
     assert rows_of(tmp_path / "images-of-parquet")[5]["id"] == "k5"
-    assert len(plan_units([str(tmp_path / "images.parquet")], 8)) == 3
-    assert len(plan_units([str(tmp_path / "*.parquet")], 1)) == 6
+    assert len([*plan_units([str(tmp_path / "images.parquet")], 8)]) == 3
+    assert len([*plan_units([str(tmp_path / "*.parquet")], 1)]) == 6
 
 
 def test_a_rerun_does_what_is_missing_and_counts_all(
