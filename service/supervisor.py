@@ -15,7 +15,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -29,6 +29,9 @@ from isoserve.service.http.acceptor import ConnectionTable, WorkerSlot
 from isoserve.service.observability.log_writer import configure_logging
 from isoserve.service.observability.metric_files import empty, use_slot
 from isoserve.service.observability.metrics import MULTIPROCESS_FOLDER
+from isoserve.service.repository.load_checks import Key
+from isoserve.service.repository.load_request import LoadReply
+from isoserve.service.repository.loader import ModelLoader
 from isoserve.service.server import STOP_SIGNALS, handle_hangup, serve_until_stopped
 from isoserve.service.settings import Settings
 
@@ -46,10 +49,16 @@ STOP_SLACK_SECONDS = 10.0
 """Beyond the grace: to finish a batch and a load. A worker that is still there then is killed."""
 
 
-def serve_with_workers(settings: Settings, listener: socket.socket) -> None:
-    """Keep ``settings.workers`` processes serving until SIGTERM or SIGINT."""
+def serve_with_workers(
+    settings: Settings, listener: socket.socket, replies: Mapping[Key, LoadReply]
+) -> None:
+    """Keep ``settings.workers`` processes serving until SIGTERM or SIGINT.
+
+    Args:
+        replies: what came of files that have been tried, so that not every worker does it again.
+    """
     with _metrics_folder() as folder:
-        supervisor = _Supervisor(settings, listener, folder)
+        supervisor = _Supervisor(settings, listener, folder, replies)
         for number in STOP_SIGNALS:
             signal.signal(number, supervisor.stop)
         handle_hangup(is_worker=False)
@@ -57,9 +66,16 @@ def serve_with_workers(settings: Settings, listener: socket.socket) -> None:
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        folder: Path,
+        replies: Mapping[Key, LoadReply],
+    ) -> None:
         self._settings = settings
         self._listener = listener
+        self._replies = replies
         self._folder = folder
         self._context = multiprocessing.get_context("spawn")
         self._connections = ConnectionTable(self._context, settings.workers)
@@ -93,7 +109,11 @@ class _Supervisor:
             return due
         process = self._context.Process(
             target=_work,
-            args=(self._settings, self._listener, WorkerSlot(self._connections, worker.index)),
+            args=(
+                *(self._settings, self._listener),
+                WorkerSlot(self._connections, worker.index),
+                self._replies,
+            ),
             name=f"worker-{worker.index}",
         )
         # Ctrl-C reaches the whole terminal: a worker that still imports would end in a trace. It is
@@ -177,11 +197,17 @@ class _Worker:
         return self._looks >= STUCK_SECONDS / LOOK_SECONDS
 
 
-def _work(settings: Settings, listener: socket.socket, slot: WorkerSlot) -> None:
+def _work(
+    settings: Settings,
+    listener: socket.socket,
+    slot: WorkerSlot,
+    replies: Mapping[Key, LoadReply],
+) -> None:
     log_writer = configure_logging(settings.log_format, shared=True)
     use_slot(slot.index)
     threading.Thread(target=_outlive_no_supervisor, name="supervisor", daemon=True).start()
-    serve_until_stopped(settings, listener, log_writer, slot)
+    loader = ModelLoader(settings, replies)
+    serve_until_stopped(settings, listener, log_writer, slot, loader)
 
 
 def _outlive_no_supervisor() -> None:

@@ -28,6 +28,10 @@ log = logging.getLogger("isoserve")
 LOOK_SECONDS = 0.02
 """Between two looks whether the one file has been tried."""
 
+TRIAL_SECONDS = 3.0
+"""So long at most workers wait until models have been tried for all of them; then each tries them
+itself."""
+
 PACKAGED_REPOSITORY = Path(isoserve.__file__).with_name("model_repository")
 """The default models, which the wheel carries."""
 
@@ -63,7 +67,7 @@ def _begin_to_load(settings: Settings, loader: ModelLoader) -> None:
     path = settings.repository
     if path.is_file():
         loader.tried(path)
-    elif path.is_dir() and settings.workers == 1:
+    elif path.is_dir():
         with suppress(OSError):  # the repository's watcher says so, and looks again
             for versions in ModelFolder(path).models().values():
                 if versions:
@@ -105,8 +109,9 @@ def _serve(settings: Settings, loader: ModelLoader) -> None:
         disable_multiprocess_metrics()
         serve_until_stopped(settings, listener, log_writer, loader=loader)
     else:
+        replies = loader.good_replies(min(settings.load_seconds, TRIAL_SECONDS))
         loader.close()
-        serve_with_workers(settings, listener)
+        serve_with_workers(settings, listener, replies)
 
 
 def _mirrored(url: str, settings: Settings) -> Settings:

@@ -20,6 +20,10 @@ MOST_PROCESSES = 3
 IDLE_SECONDS = 10.0
 """A process that waits for the next file longer than this is ended: it holds some 80 MB."""
 
+WAITS = 5
+"""Times ``load_seconds`` by the clock: then a model is refused that has not had the processor
+for so long. It waits for something, or the machine has no time for it."""
+
 CHUNK = 65_536
 
 Key = tuple[Path, Fingerprint | None]
@@ -30,7 +34,7 @@ class LoadChecks:
     """Asked again and again for a file until there is a reply; used by one thread at a time.
 
     Args:
-        seconds: how long loading and warming up may take.
+        seconds: how long loading and warming up may take, of the processor's time.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -49,7 +53,7 @@ class LoadChecks:
                 self._busy[key] = process
             return None
         reply = process.reply()
-        if reply is None and time.monotonic() - process.since > self._seconds:
+        if reply is None and process.has_taken(self._seconds):
             reply = LoadReply(
                 reason="load_seconds",
                 detail=f"loading and warming it up took more than load_seconds ({self._seconds:g})",
@@ -99,6 +103,7 @@ class _Process:
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
         self._received = b""
+        self._worked_before = 0.0
         self.since = time.monotonic()
 
     @property
@@ -108,11 +113,23 @@ class _Process:
     def ask(self, request: LoadRequest) -> None:
         assert self._process.stdin is not None
         self.since = time.monotonic()
+        self._worked_before = _processor_seconds(self._process.pid) or 0.0
         try:
             self._process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has ended, and has no reply
+
+    def has_taken(self, seconds: float) -> bool:
+        """Whether the file has taken so much of the processor, or many times as long without it.
+
+        By the clock alone a machine that is busy with other things would refuse good models.
+        """
+        passed = time.monotonic() - self.since
+        if passed <= seconds:
+            return False
+        worked = _processor_seconds(self._process.pid)
+        return worked is None or worked - self._worked_before > seconds or passed > WAITS * seconds
 
     def reply(self) -> LoadReply | None:
         """Its reply; None while there is none."""
@@ -141,3 +158,12 @@ class _Process:
                     pipe.close()
                 except BrokenPipeError:
                     continue
+
+
+def _processor_seconds(pid: int) -> float | None:
+    """Of this process so far; None where the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

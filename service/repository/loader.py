@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +20,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("isoserve.repository")
 
+LOOK_SECONDS = 0.01
+"""Between two looks for what came of a file."""
+
 
 class ModelLoader:
     """Asked by one thread at a time.
 
     The first file is being tried in its process while this one still imports the engines.
+
+    Args:
+        replies: what came of files that another process of this server has tried.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, replies: Mapping[Key, LoadReply] | None = None) -> None:
         self._settings = settings
         self._checks = LoadChecks(settings.load_seconds)
         self._wanted: set[Key] = set()
-        self._replies: dict[Key, LoadReply] = {}
+        self._replies: dict[Key, LoadReply] = dict(replies or {})
         self._name = ""
         self._nameless: Fingerprint | None = None
 
@@ -58,6 +66,19 @@ class ModelLoader:
                 return None
             self._replies[key] = reply
         return self._replies[key]
+
+    def good_replies(self, seconds: float) -> dict[Key, LoadReply]:
+        """Of the files asked for that may serve; waits so long at most until all are known.
+
+        For other processes: they load those files without trying them again.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            replies = [self.tried(path) for path, _ in [*self._wanted]]
+            if None not in replies:
+                break
+            time.sleep(LOOK_SECONDS)
+        return {key: reply for key, reply in self._replies.items() if not reply.reason}
 
     def load(self, name: str, version: int, path: Path, slots: int) -> Model:
         """The model of a file that was tried.

@@ -73,8 +73,9 @@ class ModelSettings(EnvironmentModel):
     )
     load_seconds: Seconds = Field(
         60.0,
-        description="Loading and warming up a model may take this long; one that takes longer is "
-        "refused. It is tried in a process of its own, so nothing waits for it.",
+        description="Loading and warming up a model may take so much of the processor's time, and "
+        "five times as long by the clock; one that takes longer is refused. It is tried in a "
+        "process of its own, so nothing waits for it.",
     )
     max_load_bytes: int = Field(
         2 * 2**30,

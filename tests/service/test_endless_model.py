@@ -116,7 +116,7 @@ def test_an_endless_warm_up_is_refused_after_its_time_and_harms_nothing_meanwhil
     started = time.monotonic()
     assert server.post("/v1/predict/batch?model=good", files=batch).status_code == 200
     assert time.monotonic() - started < 10
-    server.wait_until(lambda: server.get("/healthz/ready").status_code == 200)
+    server.wait_until(lambda: server.get("/healthz/ready").status_code == 200, 60)
     refused = "bad version 1 refused: loading and warming it up took more than load_seconds (6)"
     server.wait_until(lambda: any(refused in line for line in server.log), 60)
     assert server.stop() == 0
