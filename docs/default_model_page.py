@@ -89,7 +89,9 @@ def _results(card: ModelCard) -> list[str]:
     ]
     lines += [
         "",
-        "The test set and the sets below were used once, for this table.",
+        "The test set and the sets below chose nothing. The table was made again each time the "
+        "density score changed its form, which unseen classes and made outliers decided "
+        "([directions](results/density-directions.md)).",
         "",
         f"| out-distribution | n | AUROC | TNR@TPR95 | rejected at alpha {alpha:g} "
         "| entropic alone: AUROC | boundary | density |",

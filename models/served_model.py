@@ -95,7 +95,7 @@ class Verdict(Calibrated):
     boundaries: Tensor
     whitening: Tensor
     class_means: Tensor
-    class_offsets: Tensor | None
+    density_offset: Tensor | None
     view_factors: Tensor
     view_offsets: Tensor
     entropic_calibration_scores: Tensor
@@ -108,10 +108,10 @@ class Verdict(Calibrated):
         self.score: ScoreKind = score
         self.register_buffer("boundaries", boundary_table(head))
         directions, has_rest = form or density_form(head.num_features, head.num_classes)
-        self.register_buffer("whitening", torch.eye(head.num_features, directions))
-        self.register_buffer("class_means", torch.full((head.num_classes, directions), 0.75))
-        offsets = torch.full((head.num_classes,), 5.25) if has_rest else None
-        self.register_buffer("class_offsets", offsets)
+        columns = directions + has_rest
+        self.register_buffer("whitening", torch.eye(head.num_features, columns))
+        self.register_buffer("class_means", torch.full((head.num_classes, columns), 0.75))
+        self.register_buffer("density_offset", torch.full((1,), 5.25) if has_rest else None)
         self.register_buffer("entropic_calibration_scores", _scores(1, 0.5))
         if score == "combined":
             self.register_buffer("view_factors", torch.full((len(VIEWS),), 0.25))
@@ -124,7 +124,7 @@ class Verdict(Calibrated):
         entropic = entropic_score(logits.score_logits)  # [N]
         boundary = boundary_score(head, self.boundaries, logits.cold_logits, predicted)
         density = density_score(
-            features.float(), self.whitening, self.class_means, self.class_offsets
+            features.float(), self.whitening, self.class_means, self.density_offset
         )
         deciding = entropic
         if self.score == "combined":

@@ -40,7 +40,7 @@ def density_form(features: int, classes: int) -> DensityForm:
 
 
 def density_score(
-    features: Tensor, whitening: Tensor, class_means: Tensor, class_offsets: Tensor | None = None
+    features: Tensor, whitening: Tensor, class_means: Tensor, density_offset: Tensor | None = None
 ) -> Tensor:
     """Minus the Mahalanobis distance of unit-length features to the nearest class.
 
@@ -53,20 +53,21 @@ def density_score(
         features: [N, D].
         whitening: [D, K], W.
         class_means: [C, K], m.
-        class_offsets: [C], b. The squared distance of u to class c is ||uW - m_c||^2 without and
-            b_c - ||uW - m_c||^2 with them.
+        density_offset: [1], b. The squared distance of u to class c is ||uW - m_c||^2 without and
+            b - ||uW - m_c||^2 with it.
 
     Returns:
         [N], <= 0.
     """
     rows = features.unsqueeze(1)  # [N, 1, D], as the heads on distances make it too: one node
     lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-12)
-    away = (rows / lengths) @ whitening - class_means  # [N, C, K]
-    if class_offsets is None:
+    # Divided behind the product, whose input a runtime may round to bfloat16, as their length too.
+    away = (rows @ whitening) / lengths - class_means  # [N, C, K]
+    if density_offset is None:
         distances: Tensor = torch.linalg.vector_norm(away, dim=-1)  # [N, C]
         return -distances.amin(dim=1)
-    squares = class_offsets - (away * away).sum(dim=-1)  # [N, C]
-    nearest: Tensor = squares.amin(dim=1).clamp_min(0.0).sqrt()
+    largest = (away * away).sum(dim=-1).amax(dim=1)  # [N]
+    nearest: Tensor = (density_offset - largest).clamp_min(0.0).sqrt()
     return -nearest
 
 

@@ -148,7 +148,7 @@ def page(rows: list[dict[str, Any]], command: str) -> str:
         "was looked at. Means are over the rows that have a figure in every column.",
         "",
         f"Chosen: {DIRECTIONS_BESIDE_CLASSES} directions beside those of the classes for networks "
-        f"of more than {WHOLE_COVARIANCE} features; a product with 1,280 × 42 numbers an image in "
+        f"of more than {WHOLE_COVARIANCE} features; a product with 1,280 × 43 numbers an image in "
         "place of 1,280 × 512 before, and of 1,280 × 1,280. Narrower networks keep all directions.",
     ]
     for kind, title in KINDS.items():

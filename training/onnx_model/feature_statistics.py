@@ -8,7 +8,9 @@ class mean mu_c, which lies in their span with coordinates m_k, is
     sum_k (u v_k - m_k)^2 / l_k + (1 - sum_k (u v_k)^2) / s^2
         = b_c - sum_k (a_k u v_k + m_k / (a_k l_k))^2,    a_k^2 = 1 / s^2 - 1 / l_k,
 
-one product and one subtraction an image, as if there were no others.
+one product and one subtraction an image, as if there were no others. One more column, of zeros in
+what u is multiplied by, holds what b_c lacks to the largest, b: OpenVINO 2026.4 in bfloat16 gives
+garbage where a sum over an axis is subtracted from a number a class.
 """
 
 from __future__ import annotations
@@ -44,11 +46,12 @@ class FeatureStatistics:
     """Of unit-length features; see :func:`isoserve.models.views.density_score`."""
 
     whitening: Floats
-    """[D, K]. Every value is one of float16's, so that a file may hold it in either width."""
+    """[D, K], or [D, K + 1] with a rest. Every value is one of float16's, so that a file may hold
+    it in either width."""
     class_means: Floats
-    """[C, K]."""
-    class_offsets: Floats | None
-    """[C]; none where no variance is shared."""
+    """[C, K], or [C, K + 1]."""
+    density_offset: Floats | None
+    """[1]; none where no variance is shared."""
     shrinkage: float
     """Ledoit and Wolf's share of the identity in the covariance, in [0, 1]."""
     n: int
@@ -56,9 +59,9 @@ class FeatureStatistics:
     def constants(self) -> dict[str, Floats]:
         """By the names of :func:`isoserve.models.views.density_score` and of the graph."""
         found = {"whitening": self.whitening, "class_means": self.class_means}
-        return (
-            found if self.class_offsets is None else found | {"class_offsets": self.class_offsets}
-        )
+        if self.density_offset is not None:
+            found["density_offset"] = self.density_offset
+        return found
 
     def tensors(self, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """The same in float32."""
@@ -108,7 +111,7 @@ def _without_rest(covariance: Floats, means: Floats, directions: int) -> _Consta
 
 
 def _with_rest(covariance: Floats, means: Floats, directions: int) -> _Constants:
-    """The v_k times a_k, -m_k / (a_k l_k) and b_c of the module's head."""
+    """The v_k times a_k, -m_k / (a_k l_k) and b of the module's head, with its column more."""
     basis = _basis(np.linalg.eigh(covariance)[1], means, directions)
     variances, rotation = np.linalg.eigh(basis.T @ covariance @ basis)
     known = basis @ rotation
@@ -119,7 +122,9 @@ def _with_rest(covariance: Floats, means: Floats, directions: int) -> _Constants
     coordinates = means @ known
     shifted = -coordinates / (a * variances)
     offsets = 1 / rest + (coordinates**2 / variances + shifted**2).sum(axis=1)
-    return _as_half(known * a), shifted, offsets
+    largest = offsets.max(keepdims=True)
+    whitening = np.pad(_as_half(known * a), ((0, 0), (0, 1)))
+    return whitening, np.column_stack((shifted, np.sqrt(largest - offsets))), largest
 
 
 def _basis(vectors: Floats, means: Floats, directions: int) -> Floats:

@@ -170,7 +170,8 @@ def set_view_scales(
 def density_form_of(model: onnx.ModelProto) -> DensityForm:
     """The form that a graph of schema 2 has its statistics in."""
     constants = constants_of(model)
-    return DensityForm(constants["whitening"].shape[1], "class_offsets" in constants)
+    has_rest = "density_offset" in constants
+    return DensityForm(constants["whitening"].shape[1] - has_rest, has_rest)
 
 
 def _set_statistics(model: onnx.ModelProto, images: LabelledImages) -> Statistics:

@@ -16,7 +16,6 @@ from onnx import NodeProto, helper, numpy_helper
 def fuse(model: onnx.ModelProto) -> None:
     """Everything this module knows."""
     _cancel_double_negation(model)
-    _normalise_in_one(model)
     _sum_squares_in_one(model)
     _skip_reshapes_of_vectors(model)
     _drop_constants_no_longer_used(model)
@@ -37,27 +36,6 @@ def _cancel_double_negation(model: onnx.ModelProto) -> None:
                 for place, name in enumerate(names):
                     if name == source:
                         names[place] = kept
-
-
-def _normalise_in_one(model: onnx.ModelProto) -> None:
-    """x / clip(||x||, tiny) over the last axis: LpNormalization, which leaves zeros as they are."""
-    made_by, uses = _makers(model), _uses(model)
-    for node in [node for node in model.graph.node if node.op_type == "Div"]:
-        clip = made_by.get(node.input[1])
-        length = made_by.get(clip.input[0]) if clip and clip.op_type == "Clip" else None
-        if clip is None or length is None or length.op_type != "ReduceL2":
-            continue
-        alone = uses[clip.output[0]] == 1 and uses[length.output[0]] == 1
-        if not alone or length.input[0] != node.input[0]:
-            continue
-        if _constant(model, length.input[1]) != [-1] or not _keeps(length) or len(clip.input) > 2:
-            continue
-        if not 0 < sum(_constant(model, clip.input[1])) <= 1e-10:
-            continue
-        fused = helper.make_node(
-            "LpNormalization", [node.input[0]], list(node.output), axis=-1, p=2
-        )
-        _replace(model, [length, clip, node], fused)
 
 
 def _sum_squares_in_one(model: onnx.ModelProto) -> None:

@@ -119,8 +119,8 @@ def _density(features: Floats, fitted: Fitted) -> Floats:
     whitened = unit @ fitted["whitening"].astype(np.float64)
     away = whitened[:, np.newaxis] - fitted["class_means"].astype(np.float64)
     squares: Floats = (away**2).sum(axis=2)
-    if "class_offsets" in fitted:
-        squares = fitted["class_offsets"].astype(np.float64) - squares
+    if "density_offset" in fitted:
+        squares = fitted["density_offset"].astype(np.float64) - squares
     found: Floats = -np.sqrt(np.maximum(squares, 0.0)).min(axis=1)
     return found
 

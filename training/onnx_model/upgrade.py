@@ -45,7 +45,7 @@ HEAD_SCOPES = ("'classifier.head'", "'head'")
 TAIL = "tail/"
 """Before the inner names of what is put behind the features."""
 
-KEPT = ("whitening", "class_means", "class_offsets")
+KEPT = ("whitening", "class_means", "density_offset")
 """The statistics of the features, as far as a file has them."""
 
 

@@ -51,7 +51,7 @@ def test_few_features_keep_all_their_directions() -> None:
     found = fit_statistics(features, labels, CLASSES)
     assert found.whitening.shape == (24, 24)
     assert found.class_means.shape == (CLASSES, 24)
-    assert found.class_offsets is None
+    assert found.density_offset is None
     unit, means = _units_and_means(features, labels)
     covariance, shrinkage = ledoit_wolf(unit - means[labels], assume_centered=True)
     assert found.shrinkage == shrinkage
@@ -62,7 +62,7 @@ def test_few_features_keep_all_their_directions() -> None:
 def test_many_features_share_one_variance_outside_a_few_directions() -> None:
     features, labels = _features(WIDE, least=0.05)
     found = fit_statistics(features, labels, CLASSES)
-    assert found.whitening.shape == (WIDE, KNOWN)
+    assert found.whitening.shape == (WIDE, KNOWN + 1)
     unit, means = _units_and_means(features, labels)
     covariance, _ = ledoit_wolf(unit - means[labels], assume_centered=True)
     # The same covariance written out: exact in the span of what is known, one variance elsewhere.
@@ -93,8 +93,8 @@ def test_features_that_hardly_vary_give_finite_scores(collapsed: float) -> None:
 def test_a_class_without_images_and_a_repeated_one_add_no_direction() -> None:
     features, labels = _features(WIDE)
     found = fit_statistics(features, labels, CLASSES + 2)  # two classes take the mean of all
-    assert found.whitening.shape == (WIDE, KNOWN)
-    assert found.class_means.shape == (CLASSES + 2, KNOWN)
+    assert found.whitening.shape == (WIDE, KNOWN + 1)
+    assert found.class_means.shape == (CLASSES + 2, KNOWN + 1)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_form_of_an_older_file_is_kept() -> None:
     features, labels = _features(WIDE)
     found = fit_statistics(features, labels, CLASSES, DensityForm(WIDE - 8, has_rest=False))
     everything = fit_statistics(features, labels, CLASSES, DensityForm(WIDE, has_rest=False))
-    assert found.class_offsets is None
+    assert found.density_offset is None
     assert np.array_equal(found.whitening, everything.whitening[:, 8:])
     enlarged = np.linalg.norm(everything.whitening, axis=0)  # 1 / spread
     assert enlarged[:8].min() >= enlarged[8:].max() * 0.999
