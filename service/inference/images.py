@@ -118,14 +118,14 @@ def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint
     Raises:
         InvalidImage: whatever the bytes; nothing else.
     """
-    if body.startswith(jpeg.MAGIC) and jpeg.has_more_scans(body, limits.max_jpeg_scans):
-        raise InvalidImage(
-            Reason.TOO_MANY_SCANS,
-            f"the JPEG has more than {limits.max_jpeg_scans} scans; save it again as an ordinary "
-            "JPEG",
-        )
+
+    def accept(header: Header) -> None:
+        _check(header, limits, spec)
+        if header.format == "JPEG":
+            _check_scans(body, header, limits)
+
     try:
-        return decode_pixels(body, spec, lambda header: _check(header, limits, spec))
+        return decode_pixels(body, spec, accept)
     except InvalidImage:
         raise
     except ImageFileError as error:
@@ -201,6 +201,17 @@ def _check_cost(header: Header, limits: ImageLimits, spec: InputSpec | None) -> 
             Reason.TOO_MANY_PIXELS,
             f"{' '.join(what.split())} would take {memory / 1e6:.0f} MB to decode, over "
             f"{most / 1e6:.0f}: save it again smaller, {way_out}",
+        )
+
+
+def _check_scans(body: bytes, header: Header, limits: ImageLimits) -> None:
+    """Refuse a JPEG of very many scans; of one that comes row by row a decoder reads no second."""
+    by_scans = header.coding or header.coefficients
+    if by_scans and jpeg.has_more_scans(body, limits.max_jpeg_scans):
+        raise InvalidImage(
+            Reason.TOO_MANY_SCANS,
+            f"the JPEG has more than {limits.max_jpeg_scans} scans; save it again as an ordinary "
+            "JPEG",
         )
 
 

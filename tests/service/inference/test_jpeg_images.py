@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,7 @@ from image_bytes import (
 )
 from PIL import Image
 
-import isoserve.service.inference.images
+import isoserve.models.preprocessing
 from isoserve.models.card import InputSpec
 from isoserve.service.inference.images import (
     ImageLimits,
@@ -178,8 +179,17 @@ def test_a_jpeg_full_of_exif_blocks_is_harmless() -> None:
 
 def test_jpeg_scans_are_capped_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer(encode("JPEG", progressive=True)) == "served"
-    monkeypatch.setattr(isoserve.service.inference.images, "decode_pixels", never)
+    monkeypatch.setattr(isoserve.models.preprocessing, "decode_jpeg", never)
     assert answer(many_scans(LIMITS.max_jpeg_scans + 1)) == "too_many_scans"
+
+
+def test_of_a_jpeg_that_comes_row_by_row_no_decoder_reads_a_second_scan() -> None:
+    body = encode("JPEG", noise(64, 64))
+    scan = body[body.index(b"\xff\xda") : -2]
+    several = body[:-2] + 2000 * scan + END
+    started = time.process_time()
+    assert answer(several) == "corrupt"
+    assert time.process_time() - started < 2
 
 
 def never(*_: object) -> None:
