@@ -1,24 +1,30 @@
 """Takes the documents' pictures of the page: python docs/page_pictures.py
 
-Serves the default model and opens its page in headless Chromium, as the tests do.
+Serves the embedded models and opens their page in headless Chromium, as the tests do. Each picture
+carries the digest of what the page is made of, by which a test sees that it is of today's page.
 """
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from browser import CHROMIUM, FLAGS  # noqa: E402
 from web_page import HEADLINE, KNOWS_ITS_MODEL  # noqa: E402
 
 PICTURES = Path(__file__).with_name("pictures")
-SAMPLES = {"known": "car on a road", "unknown": "fog"}
+WEB = ROOT / "service" / "web"
+SAMPLES = {"known": "dress", "unknown": "car on a road"}
 VIEW = {"width": 1200, "height": 1130}
 
 
@@ -46,8 +52,23 @@ def take(url: str) -> None:
             page.wait_for_timeout(1000)  # the panel of recent images asks once more
             page.evaluate("scrollTo(0, 0); document.activeElement.blur()")
             page.mouse.move(0, 0)
-            page.screenshot(path=PICTURES / f"page_{name}.png")
+            save(page.screenshot(), PICTURES / f"page_{name}.png")
         browser.close()
+
+
+def save(content: bytes, path: Path) -> None:
+    """Write the picture with its source's digest."""
+    stamp = PngInfo()
+    stamp.add_text("Source", source_digest())
+    Image.open(BytesIO(content)).convert("RGB").save(path, optimize=True, pnginfo=stamp)
+
+
+def source_digest() -> str:
+    """SHA-256 of the page's files."""
+    digest = hashlib.sha256()
+    for path in sorted(WEB.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ Not Grafana: a stand-in where there is none, near enough to see what an operator
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -32,8 +34,13 @@ Answers = dict[str, list[Series]]
 """Panel title -> for each of its queries what Prometheus answered: a matrix, or a vector."""
 
 
+def dashboard_digest(document: dict[str, Any]) -> str:
+    """SHA-256 of the dashboard, by which a test sees that its picture is of today's."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
 def dashboard_picture(document: dict[str, Any], answers: Answers, path: Path) -> None:
-    """Write the whole dashboard as a PNG."""
+    """Write the whole dashboard as a PNG that carries its digest."""
     panels = document["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     height = (rows + 1) * ROW
@@ -51,7 +58,8 @@ def dashboard_picture(document: dict[str, Any], answers: Answers, path: Path) ->
                 (place["h"] * ROW - 0.1) / height,
             )
             _panel(figure, box, panel, answers[panel["title"]])
-        figure.savefig(path, dpi=72, metadata={"Software": None})
+        metadata = {"Software": None, "Source": dashboard_digest(document)}
+        figure.savefig(path, dpi=72, metadata=metadata)
         plt.close(figure)
 
 

@@ -4,6 +4,9 @@ const SIDE = 128;
 
 /** [{name, draw}]: draw paints on a 2d context of SIDE x SIDE. */
 export const SAMPLES = [
+  { name: "T-shirt", draw: tshirt },
+  { name: "pants", draw: pants },
+  { name: "dress", draw: dress },
   { name: "ship at sea", draw: ship },
   { name: "airplane", draw: airplane },
   { name: "car on a road", draw: car },
@@ -28,6 +31,30 @@ export function fileOf(canvas, sample) {
       resolve(new File([blob], `${sample.name.replaceAll(" ", "-")}.png`, { type: "image/png" }));
     }, "image/png");
   });
+}
+
+function tshirt(c) {
+  gradient(c, ["#c9b8a0", "#b39f84"], 0, SIDE);
+  lines(c, "#9a876d", 1, [[0, 16, SIDE, 18], [0, 42, SIDE, 44], [0, 68, SIDE, 70], [0, 94, SIDE, 96], [0, 120, SIDE, 122]]);
+  cloth(c, "#2f5f8f", [[46, 20], [54, 25], [74, 25], [82, 20], [112, 38], [102, 58], [90, 52], [92, 114], [36, 114], [38, 52], [26, 58], [16, 38]]);
+  shape(c, "#27507a", [[46, 20], [54, 25], [74, 25], [82, 20], [74, 31], [64, 33], [54, 31]]);
+  lines(c, "#244a70", 2, [[42, 60, 50, 84], [86, 62, 76, 90], [60, 44, 58, 70], [50, 96, 70, 108]]);
+  grain(c, 8, 7);
+}
+
+function pants(c) {
+  gradient(c, ["#e6e2da", "#d2ccc0"], 0, SIDE);
+  cloth(c, "#2b3a55", [[42, 10], [88, 10], [96, 122], [72, 122], [66, 46], [62, 46], [56, 122], [32, 122]]);
+  shape(c, "#22304a", [[42, 10], [88, 10], [88.5, 16], [41.5, 16]]);
+  lines(c, "#1d2940", 1.5, [[65, 16, 64, 46], [48, 20, 44, 28], [84, 20, 88, 28], [50, 40, 44, 116], [80, 40, 86, 116]]);
+  grain(c, 8, 8);
+}
+
+function dress(c) {
+  gradient(c, ["#efece6", "#d8d2c7"], 0, SIDE);
+  cloth(c, "#a03048", [[50, 10], [54, 22], [74, 22], [78, 10], [84, 14], [82, 50], [104, 118], [24, 118], [46, 50], [44, 14]]);
+  lines(c, "#7d2237", 1.5, [[46, 50, 82, 50], [54, 54, 42, 116], [64, 54, 64, 116], [74, 54, 86, 116]]);
+  grain(c, 8, 11);
 }
 
 function ship(c) {
@@ -141,6 +168,23 @@ function shape(c, colour, points) {
   for (const [x, y] of points) c.lineTo(x, y);
   c.closePath();
   c.fill();
+}
+
+/** A piece of cloth and the shadow that it throws. */
+function cloth(c, colour, points) {
+  shape(c, "#00000050", points.map(([x, y]) => [x + 2, y + 3]));
+  shape(c, colour, points);
+}
+
+function lines(c, colour, width, ends) {
+  c.strokeStyle = colour;
+  c.lineWidth = width;
+  for (const [x, y, toX, toY] of ends) {
+    c.beginPath();
+    c.moveTo(x, y);
+    c.lineTo(toX, toY);
+    c.stroke();
+  }
 }
 
 const disc = (c, colour, x, y, radius) => oval(c, colour, x, y, radius, radius, 0);
