@@ -53,7 +53,7 @@ class GatedModel:
 def load_gated(folder: Path) -> ServingModel:
     """A tiny model in memory behind a gate."""
     write_tiny_model(folder / "m" / "1" / "model.onnx", TinyModel())
-    repository = Repository(Settings(repository=folder, max_batch=2), 2, Metrics())
+    repository = Repository(Settings(repository=folder, max_batch=8), 2, Metrics())
     repository.scan()
     served = repository.resolve("m", None)
     return ServingModel(GatedModel(served.model), served.series)  # type: ignore[arg-type]

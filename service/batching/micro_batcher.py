@@ -294,7 +294,8 @@ class MicroBatcher:
         among_free = math.ceil(len(queue) / (self._free - len(self._idle)))
         among_all = math.ceil(len(queue) / len(self._threads))
         least = int(LEAST_SHARE_SECONDS / cost) + 1 if cost else 1
-        share = min(self._limits.max_batch, among_free, max(among_all, least))
+        largest = min(self._limits.max_batch, served.model.images_a_run)
+        share = min(largest, among_free, max(among_all, least))
         if cost and self._fair.several:
             share = min(share, int(TURN_SECONDS / cost) + 1)
         taken = [queue.popleft() for _ in range(share)]

@@ -27,6 +27,9 @@ class Execution:
     they are not compared again then."""
     exact: int = 0
     """Up to which of its bottlenecks a network in bfloat16 was found to need float32."""
+    images_a_run: int | None = None
+    """As many images one run of the network was found to take of the very file at once: they are
+    not tried again then."""
 
 
 DEFAULT_EXECUTION = Execution()

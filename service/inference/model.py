@@ -29,7 +29,8 @@ from isoserve.service.inference.engines import (
 from isoserve.service.inference.execution import DEFAULT_EXECUTION, Device, Execution
 from isoserve.service.inference.execution_providers import check_in_use, providers_of
 from isoserve.service.inference.judgement import first_line
-from isoserve.service.inference.outputs import Outputs, Pixels
+from isoserve.service.inference.outputs import Floats, Outputs, Pixels
+from isoserve.service.inference.run_size import largest_run
 
 NO_FOLDER = "/nonexistent/isoserve-refuses-external-data"
 
@@ -54,7 +55,8 @@ class Model:
 
     Attributes:
         ended: why it runs no more; empty as a rule.
-        warm_up_seconds: what a run of one image and one of the largest batch took together.
+        images_a_run: how many a run of the network takes at once; more are run in parts.
+        warm_up_seconds: what a run of one image and one of as many took together.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Model:
         self.card, self.form = computed
         self.labels = self.card.classes
         self.ended = ""
+        self.images_a_run = 1
         self.warm_up_seconds = 0.0
         self._sessions = sessions
         self.decide_by: DecideBy = "p_value"
@@ -86,16 +89,23 @@ class Model:
         Raises:
             RuntimeError: a run was ended before: see :meth:`end_run`.
         """
+        values = self._run(slot, images[: self.images_a_run])
+        if len(images) > self.images_a_run:
+            starts = range(self.images_a_run, len(images), self.images_a_run)
+            more = [self._run(slot, images[start : start + self.images_a_run]) for start in starts]
+            values = [np.concatenate(parts) for parts in zip(values, *more, strict=True)]
+        names = self.card.output_names
+        return Outputs.of_graph(dict(zip(names, values, strict=True)), self.decide_by)
+
+    def _run(self, slot: int, images: Pixels) -> list[Floats]:
         if self.ended:
             raise RuntimeError(self.ended)
-        names = self.card.output_names
         options = ort.RunOptions()
         self._runs[slot] = (monotonic(), options)
         try:
-            values = self._sessions[slot].run(names, {INPUT_NAME: images}, options)
+            return self._sessions[slot].run(self.card.output_names, {INPUT_NAME: images}, options)
         finally:
             self._runs[slot] = None
-        return Outputs.of_graph(dict(zip(names, values, strict=True)), self.decide_by)
 
     def end_run(self, slot: int, seconds: float) -> bool:
         """End the slot's run if it has taken longer, from another thread; no run follows it.
@@ -173,8 +183,10 @@ def load_model(
         elif not sessions:
             sessions = [first] * slots
         model = Model(name, version, data, sessions, (card, form))
-        seconds = threads.map(_warm_up, repeat(model), range(slots), repeat(max_batch))
-        model.warm_up_seconds = max(seconds)
+        model.images_a_run = execution.images_a_run or max_batch
+        if execution.images_a_run is None and device == "cpu":
+            model.images_a_run = largest_run(lambda size: _try_run(model, 0, size), max_batch)
+        model.warm_up_seconds = max(threads.map(_warm_up, repeat(model), range(slots)))
     return model
 
 
@@ -250,24 +262,28 @@ def _card(session: ort.InferenceSession) -> ModelCard:
         raise ModelRefused("card", str(error)) from error
 
 
-def _warm_up(model: Model, slot: int, max_batch: int) -> float:
+def _warm_up(model: Model, slot: int) -> float:
     """Run the smallest and the largest batch: it allocates what serving needs, and shows faults.
 
     Returns:
         The seconds that took.
     """
     started = monotonic()
+    for size in (1, model.images_a_run):
+        _try_run(model, slot, size)
+    return monotonic() - started
+
+
+def _try_run(model: Model, slot: int, size: int) -> None:
     spec = model.card.input
     noise = np.random.default_rng(0).integers(
-        0, 256, (max_batch, spec.height, spec.width, 3), dtype=np.uint8
+        0, 256, (size, spec.height, spec.width, 3), dtype=np.uint8
     )
-    for images in (noise[:1], noise):
-        try:
-            outputs = model.run(slot, images)
-        except Exception as error:  # as above
-            raise ModelRefused(
-                "warm_up", f"it fails on {pluralize(len(images), 'image')}: {first_line(error)}"
-            ) from error
-        if fault := answer_fault(outputs, model.card, len(images)):
-            raise ModelRefused("warm_up", fault)
-    return monotonic() - started
+    try:
+        outputs = model.run(slot, noise)
+    except Exception as error:  # as above
+        raise ModelRefused(
+            "warm_up", f"it fails on {pluralize(size, 'image')}: {first_line(error)}"
+        ) from error
+    if fault := answer_fault(outputs, model.card, size):
+        raise ModelRefused("warm_up", fault)

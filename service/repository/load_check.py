@@ -39,7 +39,7 @@ def try_to_load(request: LoadRequest) -> LoadReply:
         form = model.form
         digest = hashlib.sha256(data).hexdigest()
         computed = (form.engine, form.precision, form.disagreement, form.exact)
-        return LoadReply(model.card.name, digest, *computed)
+        return LoadReply(model.card.name, digest, *computed, model.images_a_run)
     except Exception as error:  # whatever one file brings about, others are tried
         if isinstance(error, MemoryError) or _is_of_memory(str(error)):
             most = request.max_load_bytes

@@ -39,5 +39,6 @@ class LoadReply:
     precision: Precision = "float32"
     disagreement: float = 0.0
     exact: int = 0
+    images_a_run: int = 1
     reason: str = ""
     detail: str = ""

@@ -100,9 +100,8 @@ class ModelLoader:
                 raise ModelRefused("changed", "the file was changed while it was being loaded")
             # What an 8-bit file's other operators were computed in is not said, so compare again.
             compared = None if reply.precision == "int8" else reply.disagreement
-            chosen = Execution(
-                settings.device, reply.engine, reply.precision, compared, reply.exact
-            )
+            found = (reply.engine, reply.precision, compared, reply.exact, reply.images_a_run)
+            chosen = Execution(settings.device, *found)
             model = load_model(name, version, data, slots, settings.max_batch, chosen)
             model.decide_by = settings.decide_by
             return model

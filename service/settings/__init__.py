@@ -34,7 +34,13 @@ class Settings(ImageSettings, NetworkSettings, ModelSettings):
         False,
         description="A log line per request: its id, answer, verdict and times, never the image.",
     )
-    max_batch: int = Field(32, ge=1, le=1024, description="Most images in one run of the network.")
+    max_batch: int = Field(
+        32,
+        ge=1,
+        le=1024,
+        description="Most images in one run of the network; fewer where these would take more than "
+        "some 100 MB.",
+    )
     queue_images: int = Field(
         512, ge=1, description="Most images waiting; beyond it requests get 429."
     )
