@@ -142,6 +142,14 @@ class Recipe(BaseModel):
     )
     alpha: float = Field(DEFAULT_ALPHA, gt=0, lt=1, description="Share that may be rejected.")
     delta: float = Field(DEFAULT_DELTA, gt=0, lt=1, description="Chance to exceed alpha.")
+    crop_size: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="Side in pixels of the crops that photo trains on; the input's if not given. "
+        "Smaller ones are cheaper, and things in a crop then look as large as in a whole "
+        "photograph.",
+    )
     image_size: int | None = Field(
         None, ge=8, le=4096, description="Input side in pixels; the network's own if not given."
     )

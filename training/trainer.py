@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from isoserve.models.backbones.whitened import WhitenedResNet
 from isoserve.models.card import InputSpec
@@ -43,6 +43,7 @@ from isoserve.training.data import LabelledImages, split
 from isoserve.training.freezing import freeze, keep_frozen
 from isoserve.training.hold_out import evenly_spread
 from isoserve.training.metrics_file import write_metrics
+from isoserve.training.moving_average import moving_average
 from isoserve.training.objective import Objective
 from isoserve.training.optimizers import make_optimizer
 from isoserve.training.photo_views import held_larger
@@ -90,7 +91,8 @@ def fit(
     if checkpoint.epoch:
         # After the weights have moved: momenta are loaded to where the weights then are.
         optimizer.load_state_dict(checkpoint.optimizer)
-    average = _average(classifier, recipe, checkpoint)
+    steps = sum(1 for _ in epoch_batches(len(training), recipe, 0))
+    average = moving_average(classifier, recipe, checkpoint, steps)
     precision = fabric.strategy.precision
     if checkpoint.loss_scale:
         precision.load_state_dict(checkpoint.loss_scale)
@@ -227,20 +229,6 @@ def _sample(images: LabelledImages, checkpoint: Checkpoint) -> Tensor:
     """Images enough for the covariance of small patches, normalised."""
     chosen = images.pixels[evenly_spread(len(images), 5000)]
     return normalise(torch.from_numpy(chosen).permute(0, 3, 1, 2), checkpoint)
-
-
-def _average(
-    classifier: Classifier, recipe: Recipe, checkpoint: Checkpoint
-) -> AveragedModel | None:
-    """The weights' moving average, of batch normalisation's statistics too."""
-    if not recipe.averaging:
-        return None
-    averaging = get_ema_multi_avg_fn(recipe.averaging)  # type: ignore[no-untyped-call]
-    average = AveragedModel(classifier, multi_avg_fn=averaging, use_buffers=True)
-    if checkpoint.averaged:
-        average.module.load_state_dict(checkpoint.averaged)
-        average.n_averaged.fill_(1)  # or the next update would begin anew
-    return average
 
 
 def start_run(recipe: Recipe, source: str, images: LabelledImages, output: Path) -> Checkpoint:

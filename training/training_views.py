@@ -31,7 +31,8 @@ class TrainingViews:
         self.photos: PhotoViews | None = None
         if recipe.augmentation == "photo":
             spec = start.input_spec()
-            size = (spec.height, spec.width)
+            side = recipe.crop_size
+            size = (spec.height, spec.width) if side is None else (side, side)
             self.photos = PhotoViews(size, strength="strong", flip=recipe.flip)
 
     def pixels(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.class_weights import class_weights
 from isoserve.training.data import load_images
 from isoserve.training.freezing import freeze, keep_frozen
+from isoserve.training.moving_average import decay_after
 from isoserve.training.onnx_graph import read_model
 from isoserve.training.optimizers import make_optimizer
 from isoserve.training.photo_views import PhotoViews, held_larger, mix
@@ -230,6 +232,71 @@ def test_auto_trains_on_where_an_accelerator_meets_many_photographs(
 ) -> None:
     monkeypatch.setattr("isoserve.training.recipes.auto.MANY_IMAGES", 100)
     assert choose(str(photographs), {}, "cuda").recipe == "finetune"
+
+
+@pytest.mark.parametrize(
+    ("cores", "stated", "epochs"),
+    [
+        (1, {}, 12),
+        (2, {}, 24),
+        (8, {}, 30),
+        (2, {"held_out": 0.5}, 30),
+        (2, {"network": "efficientnet_lite0"}, 24),
+    ],
+)
+def test_auto_trains_most_of_the_network_for_as_many_epochs_as_cores_afford(
+    cores: int,
+    stated: dict[str, Any],
+    epochs: int,
+    photographs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("isoserve.training.recipes.auto.MANY_IMAGES", 140)
+    monkeypatch.setattr("isoserve.training.recipes.auto.BUDGET_SECONDS", 102)
+    monkeypatch.setattr("isoserve.training.recipes.auto.usable_cores", lambda: cores)
+    choice = choose(str(photographs), stated, "cpu")
+    assert (choice.recipe, choice.settings["epochs"]) == ("finetune", epochs)
+    assert choice.reason.startswith(f"140 photographs and {cores} core")
+    Recipe.model_validate({"recipe": choice.recipe, **WAYS["finetune"].defaults, **choice.settings})
+
+
+@pytest.mark.parametrize(
+    ("budget", "stated"), [(10, {}), (600, {"network": "resnet50"}), (600, {"image_size": 384})]
+)
+def test_auto_leaves_the_network_where_it_cannot_be_trained_in_minutes(
+    budget: int, stated: dict[str, Any], photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isoserve.training.recipes.auto.MANY_IMAGES", 140)
+    monkeypatch.setattr("isoserve.training.recipes.auto.BUDGET_SECONDS", budget)
+    monkeypatch.setattr("isoserve.training.recipes.auto.usable_cores", lambda: 2)
+    assert choose(str(photographs), stated, "cpu").recipe == "frozen"
+
+
+def test_training_may_see_smaller_crops_than_the_network_is_served(
+    colours: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    batch = PhotoViews.batch
+
+    def recorded(views: PhotoViews, images: Tensor, generator: torch.Generator) -> Tensor:
+        found = batch(views, images, generator)
+        seen.append(tuple(found.shape[2:]))
+        return found
+
+    monkeypatch.setattr(PhotoViews, "batch", recorded)
+    done = train(
+        colours, recipe("finetune", weights=str(weights), epochs=1, crop_size=12), tmp_path
+    )
+    assert set(seen) == {(12, 12)}
+    assert (done.input_spec().height, done.input_spec().width) == (16, 16)
+
+
+def test_the_average_of_a_short_training_has_left_its_start() -> None:
+    left = 1.0
+    for step in range(1, 100):
+        left *= decay_after(step, 0.99)
+    assert left < 1e-9 < 0.99**99
+    assert decay_after(10_000, 0.99) == 0.99
 
 
 def test_auto_gives_small_images_a_small_network(colours: Path) -> None:

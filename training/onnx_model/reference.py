@@ -9,6 +9,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from isoserve.models.heads import (
     HEADS,
+    Head,
     IsoMax2Head,
     IsoMaxHead,
     IsoMaxPlusHead,
@@ -24,34 +25,49 @@ References = dict[str, Floats]
 
 
 @torch.no_grad()
-def numpy_outputs(
+def network_outputs(
     served: ServedModel | PlainModel, fitted: Fitted, pixels: NDArray[np.uint8]
 ) -> References:
-    """Outputs by name for uint8 [N, H, W, 3], on torch's features.
+    """What comes out of the network for uint8 [N, H, W, 3]: of :func:`outputs_of_features`.
 
-    Of a network whose head is not one of ours, on torch's logits.
+    Of a network whose head is not one of ours: the distances and probabilities of torch's logits.
     """
     images = torch.from_numpy(pixels)
     if isinstance(served, PlainModel):
         cold_logits, score_logits = (logits.double().numpy() for logits in served.logits(images))
-        return _scores_and_p_values(cold_logits, score_logits, {}, fitted)
+        return {
+            "distances": -score_logits,
+            "probabilities": softmax(cold_logits / fitted["temperature"], axis=1),
+        }
     return outputs_of_features(
         served.classifier.head, served.features(images).double().numpy(), fitted
     )
 
 
 @torch.no_grad()
-def outputs_of_features(head: torch.nn.Module, features: Floats, fitted: Fitted) -> References:
-    """The same for features [N, D] of a model of schema 2."""
+def outputs_of_features(head: Head, features: Floats, fitted: Fitted) -> References:
+    """Distances [N, C], boundary and density score [N] of features [N, D]."""
     cold_logits, score_logits = numpy_logits(head, features)
-    views = {
+    return {
+        "distances": -score_logits,
         "boundary_score": numpy_boundary(head, features, cold_logits.argmax(axis=1)),
         "density_score": _density(features, fitted),
     }
-    return _scores_and_p_values(cold_logits, score_logits, views, fitted)
 
 
-def numpy_logits(head: torch.nn.Module, features: Floats) -> tuple[Floats, Floats]:
+@torch.no_grad()
+def logits_of_distances(head: Head, distances: Floats) -> Floats:
+    """Cold logits [N, C] of distances [N, C]."""
+    state = _state(head)
+    if isinstance(head, IsoMax2Head):
+        return -state["scales"] * distances - state["tilts"]
+    if isinstance(head, (IsoMaxHead, IsoMaxPlusHead)):
+        return -head.entropic_scale * distances
+    assert isinstance(head, SoftMaxHead)
+    return -distances
+
+
+def numpy_logits(head: Head, features: Floats) -> tuple[Floats, Floats]:
     """Cold and score logits [N, C] of features [N, D]."""
     state, f = _state(head), features
     if isinstance(head, SoftMaxHead):
@@ -70,7 +86,7 @@ def numpy_logits(head: torch.nn.Module, features: Floats) -> tuple[Floats, Float
     return -head.entropic_scale * d, -d
 
 
-def numpy_boundary(head: torch.nn.Module, features: Floats, predicted: NDArray[np.int64]) -> Floats:
+def numpy_boundary(head: Head, features: Floats, predicted: NDArray[np.int64]) -> Floats:
     """Distance [N] of features [N, D] to the nearest boundary of the predicted class [N].
 
     From vectors, where :mod:`isoserve.models.boundaries` needs only distances.
@@ -92,9 +108,7 @@ def numpy_combined(
     return found
 
 
-def _distance(
-    head: torch.nn.Module, state: dict[str, Floats], f: Floats, pair: tuple[int, int]
-) -> float:
+def _distance(head: Head, state: dict[str, Floats], f: Floats, pair: tuple[int, int]) -> float:
     i, j = pair
     if isinstance(head, SoftMaxHead):
         w, b = state["linear.weight"], state["linear.bias"]
@@ -125,46 +139,22 @@ def _density(features: Floats, fitted: Fitted) -> Floats:
     return found
 
 
-def _scores_and_p_values(
-    cold_logits: Floats, score_logits: Floats, views: References, fitted: Fitted
-) -> References:
-    entropic = (softmax(score_logits, axis=1) * log_softmax(score_logits, axis=1)).sum(axis=1)
-    predicted = cold_logits.argmax(axis=1)
-    found: References = {
-        "probabilities": softmax(cold_logits / fitted["temperature"], axis=1),
-        "entropic_score": entropic,
-        "distances": -score_logits,
-        **views,
-    }
-    deciding = entropic
-    if "view_factors" in fitted:
-        scores = np.stack([entropic, views["boundary_score"], views["density_score"]], axis=1)
-        deciding = numpy_combined(scores, fitted["view_factors"], fitted["view_offsets"])
-    if views:
-        found["ood_score"] = deciding
-        found["entropic_p_value"] = _p_value(
-            entropic, fitted["entropic_calibration_scores"], fitted["calibration_denominator"]
-        )
-    found["p_value"] = _p_value(
-        deciding, fitted["calibration_scores"], fitted["calibration_denominator"]
-    )
-    found["class_p_value"] = _p_value(
-        deciding,
-        fitted["class_calibration_scores"][predicted],
-        fitted["class_calibration_denominators"][predicted],
-    )
+def numpy_entropic(distances: Floats) -> Floats:
+    """Minus the entropy [N] of distances [N, C], in nats."""
+    found: Floats = (softmax(-distances, axis=1) * log_softmax(-distances, axis=1)).sum(axis=1)
     return found
 
 
-def _p_value(
-    scores: Floats, rows: NDArray[np.float32], denominators: NDArray[np.float32]
-) -> Floats:
-    """The first score of a row is minus infinity and stands for the image itself."""
-    at_most = (rows <= scores[:, np.newaxis]).sum(axis=1)
-    found: Floats = at_most / denominators
+def p_values(scores: Floats, rows: NDArray[np.float32], denominator: NDArray[np.float32]) -> Floats:
+    """The share [N] of calibration scores [1 + n], in one row, at or below each of the scores [N].
+
+    The first score of a row is minus infinity and stands for the image itself.
+    """
+    at_most = (rows.reshape(1, -1) <= scores[:, np.newaxis]).sum(axis=1)
+    found: Floats = at_most / denominator
     return found
 
 
-def _state(head: torch.nn.Module) -> dict[str, Floats]:
+def _state(head: Head) -> dict[str, Floats]:
     assert type(head) in HEADS.values()
     return {name: value.double().numpy() for name, value in head.state_dict().items()}

@@ -37,7 +37,7 @@ from isoserve.training.onnx_model.fit_score import (
     set_view_scales,
 )
 from isoserve.training.onnx_model.half_weights import halve
-from isoserve.training.onnx_model.parity import BARS, check_features
+from isoserve.training.onnx_model.parity import bar_of, check_features
 
 HEAD_SCOPES = ("'classifier.head'", "'head'")
 """One of them stands in the name scopes the exporter gives each node that came out of the head."""
@@ -64,7 +64,7 @@ def upgrade(
     check_features(head_of(model, card), fitted.model, few)
     old, new = (run_graph(each, few, names=("distances",)) for each in (model, fitted.model))
     apart = float(np.abs(old["distances"] - new["distances"]).max())
-    if not apart <= BARS["distances"]:
+    if not apart <= bar_of("distances", old["distances"]):
         raise InputError(
             f"upgrade refused: the distances differ by {apart:.2g} from the old model's"
         )

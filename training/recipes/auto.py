@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 
 from isoserve.models.backbones import SMALL
+from isoserve.models.cpu_quota import usable_cores
 from isoserve.models.errors import InputError
 from isoserve.models.image_files.folder import image_files
 from isoserve.models.text import pluralize
 from isoserve.training.layout import read_layout
 from isoserve.training.named_sets import NAMED_SETS
+from isoserve.training.recipe import Recipe
 
 SMALL_SIDE = 96
 """Images whose shorter side is below this are no photographs to a network for photographs.
@@ -27,7 +29,23 @@ learns them from the start, more than nine in ten.
 """
 
 MANY_IMAGES = 1000
-"""Fewer train a head; with more, an accelerator trains the whole network in minutes."""
+"""Fewer train a head alone, which does better with them: see docs/training.md."""
+
+BUDGET_SECONDS = 600
+"""What a training without an accelerator may take, reading and exporting apart."""
+
+IMAGES_A_CORE_SECOND = 15
+"""Photographs of which a core trains :data:`UPPER_LAYERS` in a second, roughly."""
+
+FEWEST_EPOCHS, MOST_EPOCHS = 4, 30
+"""In fewer the network is left worse than its head alone would have been trained."""
+
+HELD_OUT: float = Recipe.model_fields["held_out"].default
+
+UPPER_LAYERS: Mapping[str, Any] = {"freeze": 0.3, "crop_size": 176, "precision": "32-true"}
+"""Of ``finetune`` in minutes on a processor: the layers that see most pixels, with one weight in
+sixty, stay as they are, and training sees smaller crops. bfloat16 is no faster where convolutions
+are a channel each (33 against 29 photographs a second on two cores)."""
 
 _LOOKED_AT = 48
 
@@ -70,12 +88,28 @@ def choose(source: str, stated: Mapping[str, Any], accelerator: str) -> Choice:
         return Choice("fast", reason, {})
     found = f"{pluralize(survey.images, 'photograph')} and " if survey.images else ""
     if not _has_accelerator(accelerator):
+        epochs = _epochs_in_budget(survey.images, stated)
+        if epochs >= FEWEST_EPOCHS:
+            cores = pluralize(usable_cores(), "core")
+            reason = f"{found}{cores}: all but the first layers of a pretrained network are trained"
+            reason += f" for {epochs} epochs, in about {BUDGET_SECONDS // 60} minutes"
+            return Choice("finetune", reason, {"epochs": epochs, **UPPER_LAYERS})
         reason = found + "no accelerator: only the head of a pretrained network is trained"
         return Choice("frozen", reason, {})
     if 0 < survey.images < MANY_IMAGES:
         reason = f"{survey.images} photographs are few: only the head of a pretrained network is"
         return Choice("frozen", reason + " trained", {})
     return Choice("finetune", found + "an accelerator: a pretrained network is trained on", {})
+
+
+def _epochs_in_budget(images: int, stated: Mapping[str, Any]) -> int:
+    """How many epochs of :data:`UPPER_LAYERS` fit; none where nothing is known of their cost."""
+    own = stated.get("network") in (None, "efficientnet_lite0") and not stated.get("image_size")
+    if images < MANY_IMAGES or not own:
+        return 0
+    trained = images * (1 - stated.get("held_out", HELD_OUT))
+    affordable = BUDGET_SECONDS * IMAGES_A_CORE_SECOND * usable_cores() / trained
+    return min(int(affordable), MOST_EPOCHS)
 
 
 def look_at(root: Path) -> Survey:
