@@ -36,7 +36,7 @@ from isoserve.training.onnx_model.reference import (
 )
 
 BARS = {
-    "distances": 1e-4,
+    "distances": 3e-5,
     "boundary_score": 1e-3,
     "density_score": 1e-3,
     "probabilities": 1e-4,
@@ -46,8 +46,8 @@ BARS = {
     "entropic_p_value": 1e-6,
     "class_p_value": 1e-6,
 }
-"""Largest difference allowed. On whole networks distances differed by 6e-6, probabilities by 8e-6
-and entropic scores by 5e-7."""
+"""Largest difference allowed. On whole networks distances of 4 differed by 6e-6 and of 712 by 2e-3,
+probabilities by 8e-6 and entropic scores by 5e-7."""
 
 UNBOUNDED = ("distances", "boundary_score", "density_score")
 """The difference counts as a share of the largest value, where that is above 1. Distances to a
