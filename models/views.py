@@ -13,7 +13,7 @@ from torch import Tensor
 WHOLE_COVARIANCE = 256
 """Up to so many features the density score looks at all their directions."""
 
-DIRECTIONS_BESIDE_CLASSES = 32
+DIRECTIONS_BESIDE_CLASSES = 8
 """Of more features: this many, those in which they vary most within a class, beside the directions
 of the class means. What lies outside counts by its length: docs/results/density-directions.md."""
 

@@ -129,7 +129,9 @@ def _with_rest(covariance: Floats, means: Floats, directions: int) -> _Constants
 
 def _basis(vectors: Floats, means: Floats, directions: int) -> Floats:
     """Orthonormal [D, at most K]: of most variance, then what the class means add to these."""
-    beside = max(directions - len(means), min(DIRECTIONS_BESIDE_CLASSES, directions // 2))
+    beside = directions - len(means)
+    if beside <= 0:  # more classes than directions
+        beside = min(DIRECTIONS_BESIDE_CLASSES, directions // 2)
     first = vectors[:, -beside:]
     beyond = means.T - first @ (first.T @ means.T)
     added, lengths, _ = np.linalg.svd(beyond, full_matrices=False)

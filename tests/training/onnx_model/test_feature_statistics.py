@@ -102,7 +102,7 @@ def test_a_class_without_images_and_a_repeated_one_add_no_direction() -> None:
     [
         (64, 10, (64, False)),
         (WHOLE_COVARIANCE, 10, (WHOLE_COVARIANCE, False)),
-        (1280, 10, (42, True)),
+        (1280, 10, (18, True)),
         (1280, 1000, (MOST_DIRECTIONS, True)),
         (MOST_DIRECTIONS, 1000, (MOST_DIRECTIONS, False)),
     ],
