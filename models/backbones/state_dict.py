@@ -17,8 +17,9 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
 """What DataParallel, torch.compile and modules around a network put before its names."""
 
-_HEADS = ("head.",)
-"""How this program's own classifiers call their last layer."""
+_HEADS = ("head.", "fc.", "_fc.", "classifier.", "linear.")
+"""How classifiers call their last layer: this program's own, and those that people build around a
+network of this program's."""
 
 _SHOWN = 4
 

@@ -94,6 +94,16 @@ def test_a_torchvision_networks_whole_state_dict_is_loaded(tmp_path: Path) -> No
     assert torch.allclose(expected(features(loaded)), features(whole), atol=1e-6)
 
 
+@pytest.mark.parametrize("layer", ["fc.", "classifier.", "linear.", "head.0."])
+def test_the_last_layer_around_a_network_of_ours_is_passed_over(layer: str, tmp_path: Path) -> None:
+    trained = randomised(build_backbone("resnet9_narrow_32").network)
+    content = trained.state_dict() | {f"{layer}weight": torch.zeros(7, 3)}
+    torch.save({f"module.{name}": value for name, value in content.items()}, tmp_path / "own.pth")
+    loaded = build_backbone("resnet9_narrow_32", str(tmp_path / "own.pth")).network
+    for name, value in trained.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     content = build_backbone("resnet18").network.state_dict()
     content["extra.weight"] = content.pop("layer1.0.conv1.weight")

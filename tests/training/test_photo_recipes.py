@@ -19,6 +19,7 @@ from training_run import training_images
 from isoserve.cli import cli
 from isoserve.models.backbones import build_backbone
 from isoserve.models.card import InputSpec
+from isoserve.models.errors import InputError
 from isoserve.training.checkpoint import Checkpoint
 from isoserve.training.class_weights import class_weights
 from isoserve.training.data import load_images
@@ -94,6 +95,18 @@ def test_frozen_starts_at_class_means(colours: Path, weights: Path, tmp_path: Pa
     )  # fmt: skip
     done = train(colours, wanted, tmp_path)
     assert done.history[-1]["held_out_accuracy"] > 0.9
+
+
+def test_frozen_refuses_weights_that_are_no_numbers(
+    colours: Path, weights: Path, tmp_path: Path
+) -> None:
+    broken = torch.load(weights, weights_only=True)
+    broken["layers.0.0.weight"][0] = torch.nan
+    torch.save(broken, tmp_path / "broken.pth")
+    wanted = recipe("frozen", weights=str(tmp_path / "broken.pth"), epochs=2)
+    with pytest.raises(InputError, match="the loss is nan in epoch 1: the weights of resnet9"):
+        train(colours, wanted, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
 
 def test_finetune_moves_what_is_not_frozen(colours: Path, weights: Path, tmp_path: Path) -> None:

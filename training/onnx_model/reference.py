@@ -100,6 +100,25 @@ def numpy_boundary(head: Head, features: Floats, predicted: NDArray[np.int64]) -
     return nearest
 
 
+@torch.no_grad()
+def boundary_per_distance(head: Head, distances: Floats) -> float:
+    """By how much a boundary score moves, at most, as distances [N, C] move by the longest of them.
+
+    A boundary lies between two prototypes: it moves by d / gap where d moves by one. In a head just
+    begun the gaps are a hundredth of the distances.
+    """
+    state = _state(head)
+    rows = state["linear.weight" if isinstance(head, SoftMaxHead) else "prototypes"]
+    longest = float(np.abs(distances).max())
+    if isinstance(head, IsoMaxPlusHead):
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        longest /= float(np.abs(state["distance_scale"]).max())
+    gaps = np.linalg.norm(rows[:, np.newaxis] - rows, axis=2)
+    gap = float(gaps[~np.eye(len(rows), dtype=bool)].min())
+    power = 1 if isinstance(head, SoftMaxHead) else 2
+    return longest**power / gap if gap else np.inf
+
+
 def numpy_combined(
     scores: NDArray[np.floating], factors: NDArray[np.floating], offsets: NDArray[np.floating]
 ) -> Floats:

@@ -21,6 +21,7 @@ from rich.progress import track
 from torch import Tensor
 
 from isoserve.models.classifier import Classifier
+from isoserve.models.errors import InputError
 from isoserve.models.heads import Head, IsoMax2Head, IsoMaxHead
 from isoserve.training.batches import epoch_batches, mixed_seed
 from isoserve.training.checkpoint import Checkpoint
@@ -100,6 +101,12 @@ def _train(
                 "learning_rate": optimizer.param_groups[0]["lr"],
                 "images_per_second": len(training) / (time.perf_counter() - began),
             }
+            if not np.isfinite(row["loss"]):
+                raise InputError(
+                    f"the loss is {row['loss']} in epoch {epoch + 1}: the weights of "
+                    f"{recipe.network} are not finite numbers, or the learning rate "
+                    f"{recipe.learning_rate} is too large"
+                )
             row |= _evaluate(fabric, head, shown, held_out)
             history.append(row)
             fabric.log_dict(row, step=epoch + 1)

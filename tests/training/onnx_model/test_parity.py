@@ -60,6 +60,14 @@ def with_long_features(loss: str, length: float) -> iso.Classifier:
     return iso.Classifier(body, head).eval()
 
 
+def just_begun() -> iso.Classifier:
+    """Prototypes that are far nearer to each other than to the features."""
+    network = with_long_features("isomax2", 2.0)
+    with torch.no_grad():
+        network.head.prototypes.mul_(0.01)
+    return network
+
+
 def export(network: nn.Module, folder: Path) -> Path:
     path = folder / "model.onnx"
     iso.export(
@@ -83,11 +91,15 @@ def test_a_network_with_long_features_is_exported(loss: str, tmp_path: Path) -> 
     assert (outputs["probabilities"].argmax(axis=1) == labels).mean() > 0.9
 
 
+def test_a_head_just_begun_is_exported(tmp_path: Path) -> None:
+    assert export(just_begun(), tmp_path).is_file()
+
+
 @pytest.mark.parametrize(
     ("output", "wrong", "told"),
     [
         ("distances", lambda values: values * np.float32(1.001), "distances at batch 1"),
-        ("boundary_score", lambda values: values * np.float32(1.01), "boundary_score at batch 1"),
+        ("boundary_score", lambda values: values * np.float32(1.1), "boundary_score at batch 1"),
         ("density_score", lambda values: values * np.float32(1.01), "density_score at batch 1"),
         ("entropic_score", lambda values: values - np.float32(1e-4), "entropic_score at batch 1"),
         ("probabilities", lambda values: values[:, ::-1], "probabilities at batch 1"),
