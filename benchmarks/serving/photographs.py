@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,6 +34,9 @@ QUICK = "JPEG 12"
 SLOW, LONGER = ("JPEG 48", "HEIC 12", "PNG 12"), 3
 """Photographs of which a core decodes one or two a second, and how many times as long they are
 posted: eight connections get no second answer in two seconds."""
+
+IDLE_LOOK, MOST_IDLE_WAIT = 0.2, 20.0
+"""Seconds between two looks whether a server still works, and that are waited at most."""
 
 LEFT_OUT = ("BentoML",)
 """Not among those that are compared by default."""
@@ -128,7 +132,18 @@ def _load(
     server: Running, image: bytes, given: argparse.Namespace, seconds: int
 ) -> dict[str, float]:
     post = server.candidate.post(image)
-    return drive(server.port, post, given.connections, seconds, count_refused=True).as_dict()
+    load = drive(server.port, post, given.connections, seconds, count_refused=True).as_dict()
+    _wait_until_idle(server)
+    return load
+
+
+def _wait_until_idle(server: Running) -> None:
+    """So that what it still decodes for clients that went is not the next server's burden."""
+    for _ in range(round(MOST_IDLE_WAIT / IDLE_LOOK)):
+        before = server.processor_seconds()
+        time.sleep(IDLE_LOOK)
+        if server.processor_seconds() - before < IDLE_LOOK / 4:
+            return
 
 
 def _refusal(server: Running, image: bytes) -> str:
