@@ -16,7 +16,7 @@ from tiny_model import write_tiny_model
 
 pytest.importorskip("moto")
 pytest.importorskip("s3fs")
-from s3_server import S3Server  # noqa: E402
+from s3_server import S3Server
 
 KEY = "repository/tiny/1/model.onnx"
 
