@@ -7,6 +7,7 @@ AVX-512 BF16), which ONNX Runtime on x86 does not. The package is the extra ``op
 from __future__ import annotations
 
 import importlib.util
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -134,14 +135,7 @@ def open_sessions(
     """
     check_installed()
     check_computes(precision)
-    import openvino
-
-    with _first_use:
-        # OpenVINO fills its table of NumPy's types on first use and lets go of the interpreter's
-        # lock meanwhile: two threads that come to it at once would stop the process for good.
-        openvino.Type.f32.to_dtype()
-
-    core = openvino.Core()
+    core = _openvino().Core()
     options = {
         "NUM_STREAMS": count,
         "INFERENCE_NUM_THREADS": count,
@@ -162,3 +156,15 @@ def open_sessions(
         reason = str(error).strip().splitlines()[-1][:300]
         raise InputError(f"OpenVINO refuses the network: {reason}") from error
     return [OpenVinoSession(compiled) for _ in range(count)]
+
+
+def _openvino() -> Any:
+    """The package, imported without its telemetry: that reports each import to its maker."""
+    with _first_use:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        import openvino
+
+        # OpenVINO fills its table of NumPy's types on first use and lets go of the interpreter's
+        # lock meanwhile: two threads that come to it at once would stop the process for good.
+        openvino.Type.f32.to_dtype()
+        return openvino

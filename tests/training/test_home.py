@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from plain_classifier import SIZE, Net
 from running_server import ROOT
+from signing_key import write_key
 from tiny_model import write_tiny_model
+
+from isoserve.training.checkpoint import Checkpoint
 
 PRIVATE = ("XDG_", "ORT_", "MPL", "TORCH", "PROMETHEUS_", "ISOSERVE_")
 """Beginnings of variables that say otherwise where something is written."""
@@ -29,6 +37,12 @@ from isoserve.cli import cli
 for words in json.loads(sys.argv[1]):
     cli.main(words, standalone_mode=False)
 """
+
+
+@pytest.fixture(name="run_of_colours")
+def _run_of_colours(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue("run")
+    return found
 
 
 def run(home: Path, *arguments: object) -> list[str]:
@@ -81,3 +95,43 @@ def test_commands_that_train_leave_nothing_at_home(colours: Path, home: Path) ->
         ["card", model, "--output", home.parent / "card.html"],
     )
     assert left == []
+
+
+@pytest.mark.slow
+def test_commands_that_change_a_model_leave_nothing_at_home(
+    run_of_colours: Path, colours: Path, home: Path
+) -> None:
+    out = home.parent
+    trained = Checkpoint.load(run_of_colours)
+    trained = replace(trained, recipe=trained.recipe | {"weights": "published.pth"})
+    for name in ("a", "b"):
+        trained.save(out / name)
+    model = out / "model.onnx"
+    shutil.copy(run_of_colours / "model.onnx", model)
+    images = colours / "test"
+    few = ["--limit", 10, "--range-images", 30, "--alpha", 0.2, "--delta", 0.2]
+    unknowing = ["--output", out / "wrapped.onnx", "--range", "0..255", "--expect-accuracy", 0.1]
+    key, _ = write_key(out, "signer")
+    left = run_all(
+        home,
+        ["quantize", model, images, "--output", out / "small.onnx", *few],
+        ["average", out / "a", out / "b", "--output", out / "mean"],
+        ["wrap", plain_onnx(out), "--images", colours / "train", *unknowing],
+        ["sign", model, "--key", key],
+        ["pull", out.as_uri() + "/small.onnx", out / "pulled"],
+    )
+    assert left == []
+    scored = ("score", images, "--model", model, "--output", out / "scored", "--workers", 1)
+    assert run(home, *scored) == []
+    assert run(home, "upgrade", model, colours, "--output", out / "newer.onnx") == []
+
+
+def plain_onnx(folder: Path) -> Path:
+    """A classifier that knows nothing yet."""
+    torch.manual_seed(0)
+    path = folder / "plain.onnx"
+    pixels = torch.zeros(1, 3, SIZE, SIZE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(Net().eval(), (pixels,), path, dynamo=False, opset_version=17)
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from itertools import chain, repeat
@@ -83,6 +84,31 @@ for thread in threads:
 print("answered")
 os._exit(0)
 """
+
+
+@needs_openvino
+def test_openvino_reports_nothing_and_writes_nothing_at_home(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "model.onnx")
+    home = tmp_path / "home"
+    home.mkdir()
+    private = ("XDG_", "MPL", "ORT_", "ISOSERVE_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(private)}
+    code = (
+        "import sys, isoserve\n"
+        "from isoserve.service.inference.execution import Execution\n"
+        f"isoserve.load({str(model)!r}, execution=Execution(engine='openvino'))\n"
+        "print('openvino' in sys.modules, bool(sys.modules['openvino_telemetry']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout == "True False\n", done.stderr
+    assert [*home.rglob("*")] == []
 
 
 @needs_openvino

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,20 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from image_bytes import colour
 from lying_store import Answer, LyingStore, lying_store
 from running_server import ROOT
 from tiny_model import write_tiny_model
 
 pytest.importorskip("moto")
 pytest.importorskip("s3fs")
-from s3_server import S3Server
+parquet = pytest.importorskip("pyarrow.parquet")
+from s3_server import S3Server  # noqa: E402
 
 KEY = "repository/tiny/1/model.onnx"
 
 
 @dataclass
 class Kept:
-    """A model in the store, and what is in its way."""
+    """A model and images in the store, and what is in its way."""
 
     store: LyingStore
     environment: dict[str, str]
@@ -46,6 +49,8 @@ def _kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     model = write_tiny_model(tmp_path_factory.mktemp("model") / "model.onnx").read_bytes()
     real = S3Server()
     real.put(KEY, model)
+    for index in range(4):
+        real.put(f"images/{index}.png", colour(index, 0, 0))
     with lying_store(real.url) as store:
         environment = {
             **real.environment,
@@ -108,3 +113,42 @@ def test_what_a_lying_store_sends_is_not_taken(
     assert done.returncode == 0, done.stderr
     (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert file.read_bytes() == kept.model
+
+
+def test_images_that_a_store_lists_and_lacks_are_rows_and_those_it_fails_on_are_tried_again(
+    kept: Kept, tmp_path: Path
+) -> None:
+    def lie(method: str, path: str, answer: Answer) -> None:
+        if method in ("GET", "HEAD") and path.endswith("1.png"):
+            refused(answer)
+        if method in ("GET", "HEAD") and path.endswith("3.png"):
+            storm(answer)
+
+    kept.store.lie = lie
+    model = tmp_path / "model.onnx"
+    model.write_bytes(kept.model)
+    options = ["--model", model, "--output", tmp_path / "out", "--unit-images", 2]
+    words = ["score", "s3://models/images", *options, "--workers", 1]
+    done = kept.run(*words)
+    assert done.returncode == 1, done.stderr
+    assert "unit 1 (2.png ...) failed twice" in done.stderr
+    assert errors_of(tmp_path / "out") == {"0.png": None, "1.png": "unreadable"}
+    (failed,) = json.loads((tmp_path / "out" / "_failed.json").read_text())
+    assert failed["unit"]["sources"] == ["s3://models/images/2.png", "s3://models/images/3.png"]
+    kept.store.lie = lambda *_: None
+    assert kept.run(*words).returncode == 0
+    assert errors_of(tmp_path / "out") == {
+        "0.png": None,
+        "1.png": "unreadable",
+        "2.png": None,
+        "3.png": None,
+    }
+
+
+def errors_of(output: Path) -> dict[str, str | None]:
+    rows = [
+        row
+        for file in sorted(output.glob("part-*.parquet"))
+        for row in parquet.read_table(file).to_pylist()
+    ]
+    return {Path(row["id"]).name: row["error"] for row in rows}
