@@ -18,6 +18,8 @@ from isoserve.score.ray_pool import ENVIRONMENT, START_SECONDS
 pytest.importorskip("ray")
 parquet = pytest.importorskip("pyarrow.parquet")
 
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-this-test-0123456789abcdef"}
+"""Of a cluster, as its owner gives it to whom may use it."""
 
 CLUSTER = """
 import ray, sys
@@ -36,7 +38,7 @@ def _address() -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, **ENVIRONMENT, **START_SECONDS},
+        env={**os.environ, **ENVIRONMENT, **START_SECONDS, **TOKEN},
     ) as cluster:
         assert cluster.stdin is not None
         assert cluster.stdout is not None
@@ -58,7 +60,7 @@ def test_a_cluster_with_fewer_cores_than_workers_scores_all(address: str, tmp_pa
     done = subprocess.run(
         [sys.executable, "-m", "isoserve", "score", *words, *options],
         cwd=ROOT,
-        env={**os.environ, "RAY_ADDRESS": address},
+        env={**os.environ, **TOKEN, "RAY_ADDRESS": address},
         capture_output=True,
         text=True,
         timeout=240,
