@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -61,62 +58,6 @@ def test_an_answer_is_not_overwritten_by_the_next_run() -> None:
     kept = first.distances.copy()
     model.run(0, images[2:4])
     assert np.array_equal(first.distances, kept)
-
-
-FIRST_RUNS = """
-import os, sys, threading
-import numpy as np
-from isoserve.models.openvino_engine import open_sessions
-from isoserve.models.card import INPUT_NAME
-
-sessions = open_sessions(open(sys.argv[1], "rb").read(), 8, "float32")
-start = threading.Barrier(len(sessions))
-
-def run(session):
-    start.wait()
-    session.run(["p_value"], {INPUT_NAME: np.zeros((1, 8, 8, 3), dtype=np.uint8)})
-
-threads = [threading.Thread(target=run, args=[session]) for session in sessions]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-print("answered")
-os._exit(0)
-"""
-
-
-@needs_openvino
-def test_openvino_reports_nothing_and_writes_nothing_at_home(tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path / "model.onnx")
-    home = tmp_path / "home"
-    home.mkdir()
-    private = ("XDG_", "MPL", "ORT_", "ISOSERVE_")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(private)}
-    code = (
-        "import sys, isoserve\n"
-        "from isoserve.service.inference.execution import Execution\n"
-        f"isoserve.load({str(model)!r}, execution=Execution(engine='openvino'))\n"
-        "print('openvino' in sys.modules, bool(sys.modules['openvino_telemetry']))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**environment, "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stdout == "True False\n", done.stderr
-    assert [*home.rglob("*")] == []
-
-
-@needs_openvino
-def test_threads_that_run_for_the_first_time_at_once_are_all_answered(tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path / "model.onnx")
-    command = [sys.executable, "-c", FIRST_RUNS, str(model)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout == "answered\n", done.stderr
 
 
 @needs_openvino
