@@ -36,6 +36,10 @@ TWINS = {
     "SoftMax": "results/cifar10-jpeg-pupil-softmax",
 }
 """Two small networks trained exactly alike, but for their last layer."""
+SYSTEMS = "results/cifar10-jpeg-pupils"
+"""Every system of ``isoserve reproduce --study openood`` on the two."""
+SYSTEMS_NEAR = ("tin", "cifar100")
+"""The near sets by the protocol's names."""
 
 
 def default_model_page() -> str:
@@ -156,9 +160,31 @@ def _twins() -> list[str]:
         *lines,
         "",
         "Taught on mixed images the small network's entropic score is weak; the features that "
-        "IsoMax2 leaves carry its verdict. KNN on these features is not measured yet.",
+        "IsoMax2 leaves carry its verdict.",
         "",
+        *_systems(),
     ]
+
+
+def _systems() -> list[str]:
+    """KNN and the other systems on the twins, near and far."""
+    found: dict[str, dict[str, float]] = {}
+    for record in json.loads((PAGE.parent / SYSTEMS / "results.json").read_text())["records"]:
+        is_variant = "=" in record["method"]  # of the training; the same run here
+        if record["metric"] == "AUROC" and record["out_data"] not in NOISE and not is_variant:
+            found.setdefault(record["method"], {})[record["out_data"]] = record["value"] / 100
+    lines = [
+        f"The same two networks under the protocol of [`isoserve reproduce --study openood`]"
+        f"({SYSTEMS}/report.md), with other scores on their features; AUROC, means over the sets:",
+        "",
+        "| system | near | far |",
+        "|---|---|---|",
+    ]
+    for method, sets in sorted(found.items()):
+        near = statistics.fmean(sets[name] for name in SYSTEMS_NEAR)
+        far = statistics.fmean(value for name, value in sets.items() if name not in SYSTEMS_NEAR)
+        lines.append(f"| {method} | {near:.4f} | {far:.4f} |")
+    return [*lines, ""]
 
 
 def _name(row: dict[str, Any]) -> str:
