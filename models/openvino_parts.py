@@ -56,11 +56,12 @@ def split_network(network: Any, place: int) -> tuple[Any, Any]:
 
 def _sole_outputs(network: Any) -> list[Any]:
     """Outputs of operators that at some place are all that is still needed."""
-    order = {op.get_friendly_name(): place for place, op in enumerate(network.get_ordered_ops())}
+    ops = network.get_ordered_ops()
+    order = {op.get_friendly_name(): place for place, op in enumerate(ops)}
     depends: set[str] = set()
     needed: dict[str, tuple[Any, int]] = {}
     found: list[Any] = []
-    for place, op in enumerate(network.get_ordered_ops()):
+    for place, op in enumerate(ops):
         name = op.get_friendly_name()
         sources = [each.get_source_output().get_node().get_friendly_name() for each in op.inputs()]
         if op.get_type_name() != "Parameter" and not depends.intersection(sources):

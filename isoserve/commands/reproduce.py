@@ -203,11 +203,9 @@ def _studies(any_at_all: bool, chosen: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _refuse_beside_trained(context: click.Context) -> None:
-    for name, flag in (
-        *((each, each) for each in ("network", "seeds", "epochs")),
-        ("losses", "loss"),
-    ):
+    for name in ("network", "seeds", "epochs", "losses"):
         if context.params[name]:
+            flag = "loss" if name == "losses" else name
             raise InputError(f"--{flag} and --trained exclude each other: a run has its own")
 
 

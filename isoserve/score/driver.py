@@ -12,14 +12,11 @@ from isoserve.models.errors import InputError
 from isoserve.score.counts import Counts
 from isoserve.score.plan import Output, Plan
 from isoserve.score.pool import Pool, UnitFailed
-from isoserve.score.units import Unit
+from isoserve.score.units import FILES_AT_ONCE, Unit
 from isoserve.score.worker import counts_of
 
 MOST_AGAIN = 1000
 """Units that failed once and wait for the end; beyond it they take their turn."""
-
-FILES_AT_ONCE = 32
-"""Whose counts are read side by side: a store answers each in tens of milliseconds."""
 
 
 @dataclass(slots=True)

@@ -23,8 +23,7 @@ Kind = Literal["parquet", "tar", "paths"]
 PARQUET, TAR, LIST = (".parquet", ".pq"), (".tar", ".tar.gz", ".tgz"), (".txt",)
 
 FILES_AT_ONCE = 32
-"""Parquet files whose ends are read side by side: a store answers each in tens of milliseconds."""
-
+"""Files that are read side by side: a store answers each in tens of milliseconds."""
 
 UNREADABLE = -1
 

@@ -184,9 +184,12 @@ def load_model(
             sessions = [first] * slots
         model = Model(name, version, data, sessions, (card, form))
         model.images_a_run = execution.images_a_run or max_batch
+        cold, seconds = range(slots), 0.0
         if execution.images_a_run is None and device == "cpu":
+            started = monotonic()
             model.images_a_run = largest_run(lambda size: _try_run(model, 0, size), max_batch)
-        model.warm_up_seconds = max(threads.map(_warm_up, repeat(model), range(slots)))
+            cold, seconds = range(1, slots), monotonic() - started  # which warmed up the first
+        model.warm_up_seconds = max([seconds, *threads.map(_warm_up, repeat(model), cold)])
     return model
 
 

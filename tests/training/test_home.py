@@ -18,6 +18,7 @@ from running_server import ROOT
 from signing_key import write_key
 from tiny_model import write_tiny_model
 
+from isoserve.models import openvino_engine
 from isoserve.training.checkpoint import Checkpoint
 
 PRIVATE = ("XDG_", "ORT_", "MPL", "TORCH", "PROMETHEUS_", "ISOSERVE_")
@@ -36,6 +37,16 @@ import json, sys
 from isoserve.cli import cli
 for words in json.loads(sys.argv[1]):
     cli.main(words, standalone_mode=False)
+"""
+
+
+LOADED_BY_OPENVINO = """
+import sys
+import isoserve
+from isoserve.service.inference.execution import Execution
+isoserve.load(sys.argv[1], execution=Execution(engine="openvino"))
+assert "openvino" in sys.modules
+assert not sys.modules["openvino_telemetry"]
 """
 
 
@@ -78,6 +89,14 @@ def test_commands_that_serve_leave_nothing_at_home(colours: Path, home: Path) ->
     assert run(home, "predict", image, "--model", model) == []
     assert run(home, "serve", "--help") == []
     assert run(home, "review", "--help") == []
+
+
+@pytest.mark.skipif(
+    not openvino_engine.is_installed(), reason="the openvino extra is not installed"
+)
+def test_openvino_reports_nothing_and_leaves_nothing_at_home(home: Path) -> None:
+    model = write_tiny_model(home.parent / "model.onnx")
+    assert _run(home, "-c", LOADED_BY_OPENVINO, str(model)) == []
 
 
 @pytest.mark.slow

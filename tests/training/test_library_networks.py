@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from class_folders import write_class_folders
 from click.testing import CliRunner
 from library_networks import CLASSES, draw, learnt
 from PIL import Image
@@ -19,13 +20,9 @@ from isoserve.training.onnx_graph import read_model
 
 @pytest.fixture(scope="module", name="photos")
 def _photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("drawn") / "photos"
-    pixels, labels = draw(240, seed=3)
-    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        folder = root / CLASSES[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{index:03}.png")
-    return root
+    return write_class_folders(
+        tmp_path_factory.mktemp("drawn") / "photos", *draw(240, seed=3), CLASSES
+    )
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
 import onnx
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, helper
+
+from isoserve.training.onnx_graph import constants_of
 
 
 def fuse(model: onnx.ModelProto) -> None:
@@ -56,12 +57,13 @@ def _sum_squares_in_one(model: onnx.ModelProto) -> None:
 
 def _skip_reshapes_of_vectors(model: onnx.ModelProto) -> None:
     """The predicted classes [N] are a vector already."""
-    made_by = _makers(model)
+    made_by, constants = _makers(model), constants_of(model)
     for node in [node for node in model.graph.node if node.op_type == "Reshape"]:
         source = made_by.get(node.input[0])
         if source is None or source.op_type != "ArgMax" or _keeps(source):
             continue
-        if _constant(model, node.input[1]) != [-1]:
+        shape = constants.get(node.input[1])
+        if shape is None or shape.tolist() != [-1]:
             continue
         for each in model.graph.node:
             for place, name in enumerate(each.input):
@@ -100,11 +102,3 @@ def _uses(model: onnx.ModelProto) -> Counter[str]:
 def _keeps(node: NodeProto) -> bool:
     """Whether the reduced axis stays, as it does if nothing is said."""
     return next((each.i for each in node.attribute if each.name == "keepdims"), 1) == 1
-
-
-def _constant(model: onnx.ModelProto, name: str) -> list[float]:
-    """The values of a constant; none if the tensor is not one."""
-    for initializer in model.graph.initializer:
-        if initializer.name == name:
-            return list(np.ravel(numpy_helper.to_array(initializer)).tolist())
-    return []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from class_folders import write_class_folders
 from plain_classifier import CLASSES, SIZE, Net, draw, prepared
 from torch import nn
 
@@ -31,12 +31,7 @@ def net() -> Net:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("wrapped") / "photos"
-    pixels, labels = draw(1500, seed=1000)
-    for name in CLASSES:
-        (root / name).mkdir(parents=True)
-    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        Image.fromarray(image).save(root / CLASSES[label] / f"{index:04d}.png", compress_level=0)
-    return root
+    return write_class_folders(root, *draw(1500, seed=1000), CLASSES)
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from class_folders import write_class_folders
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 from plain_classifier import CLASSES, Pixels, draw
 from scipy.stats import kstest, kstwobign
 
@@ -36,11 +36,7 @@ def photos(n: int, seed: int) -> tuple[Pixels, NDArray[np.int64]]:
 
 
 def folder(root: Path, n: int, seed: int) -> Path:
-    for index, (image, label) in enumerate(zip(*photos(n, seed), strict=True)):
-        place = root / CLASSES[label]
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(place / f"{index:03}.png", compress_level=0)
-    return root
+    return write_class_folders(root, *photos(n, seed), CLASSES)
 
 
 def body() -> onnx.ModelProto:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from class_folders import write_class_folders
 from library_networks import CLASSES, SIZE, draw, learnt, scaled
-from PIL import Image
 from scipy.special import softmax
 from scipy.stats import kstest, kstwobign
 from torch import nn
@@ -51,13 +51,9 @@ def as_onnx(network: nn.Module, folder: Path) -> Path:
 
 @pytest.fixture(scope="module", name="photos")
 def _photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("wrapped") / "photos"
-    pixels, labels = draw(600, seed=2)
-    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        folder = root / CLASSES[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{index:03}.png", compress_level=0)
-    return root
+    return write_class_folders(
+        tmp_path_factory.mktemp("wrapped") / "photos", *draw(600, seed=2), CLASSES
+    )
 
 
 @pytest.mark.slow
