@@ -26,7 +26,8 @@ from isoserve.service.batching.thread_pools import ThreadPools
 from isoserve.service.errors import Problem
 from isoserve.service.http.cors import Cors
 from isoserve.service.http.error_handlers import add_error_handlers
-from isoserve.service.http.fast_path import Connection, FastPath, FastPathExchange
+from isoserve.service.http.fast_exchange import Connection, FastPathExchange
+from isoserve.service.http.fast_path import FastPath
 from isoserve.service.http.file_limits import grpc_connections
 from isoserve.service.http.hosts import Hosts
 from isoserve.service.http.middleware import Border, RequestMiddleware
@@ -93,7 +94,11 @@ class Application:
         self.inference = Inference(settings, self.repository, self.predictor, self._pools)
         self.metrics.expect_requests([PREDICT, PREDICT_BATCH, *INFER])
         self._fast_path = FastPath(
-            self.predictor, self._observer, settings.alpha, settings.max_body_bytes
+            self.predictor,
+            self.inference,
+            self._observer,
+            settings.alpha,
+            min(settings.max_body_bytes, settings.max_batch_body_bytes),
         )
         self.api = self._fastapi()
         self._budget = BodyBudget(settings.held_body_bytes, self.metrics.shed.labels("bytes").inc)
@@ -136,10 +141,13 @@ class Application:
         if exchange is None:
             return None
         hosts, _, guard = self._border
-        if hosts.are_named and hosts.refusal(PREDICT, head.headers):
+        if not hosts.are_named and guard is None:
+            return exchange
+        path = head.target.partition(b"?")[0].decode("latin-1")
+        if hosts.refusal(path, head.headers):
             return None
         if guard is not None:
-            scope: dict[str, Any] = {"path": PREDICT, "headers": head.headers}
+            scope: dict[str, Any] = {"path": path, "headers": head.headers}
             if guard.refusal(scope):
                 return None  # the application says so
             exchange.record.caller = scope["caller"].name if "caller" in scope else ""

@@ -11,7 +11,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from isoserve.service.errors import Problem
-from isoserve.service.http.fast_path import COMPLETED, FastPathExchange
+from isoserve.service.http.fast_exchange import COMPLETED, FastPathExchange
 from isoserve.service.http.hooks import ConnectionHooks, ConnectionLimits
 from isoserve.service.http.responses import problem_answer
 from isoserve.service.observability.request_id import new_request_id

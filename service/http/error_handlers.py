@@ -28,13 +28,8 @@ class ProblemResponse(Response):
 
     def __init__(self, problem: Problem, scope: Scope) -> None:
         scope["record"].reason = problem.reason
-        own = not is_of_protocol(scope["path"])
-        super().__init__(
-            problem.body(scope["request_id"]) if own else error_body(problem),
-            problem.status,
-            problem.headers,
-            CONTENT_TYPE if own else PROTOCOL_CONTENT_TYPE,
-        )
+        body, content_type = error_document(problem, scope["path"], scope["request_id"])
+        super().__init__(body, problem.status, problem.headers, content_type)
         self._closes = problem.closes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +41,13 @@ class ProblemResponse(Response):
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         await linger(receive)
         await send({"type": "http.response.body", "body": b""})
+
+
+def error_document(problem: Problem, path: str, request_id: str) -> tuple[bytes, str]:
+    """The body that a path's clients read, and its content type."""
+    if is_of_protocol(path):
+        return error_body(problem), PROTOCOL_CONTENT_TYPE
+    return problem.body(request_id), CONTENT_TYPE
 
 
 def failure(request_id: str) -> Problem:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from isoserve.service.errors import Problem
-from isoserve.service.http.fast_path import Connection, FastPathExchange
+from isoserve.service.http.fast_exchange import Connection, FastPathExchange
 from isoserve.service.http.request_head import RequestHead
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
@@ -11,6 +10,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from isoserve.models.text import pluralize
 from isoserve.service.errors import Problem
+from isoserve.service.http.request_head import header_of
+from isoserve.service.observability.request_record import Headers
 
 if TYPE_CHECKING:  # the package defines it for type checkers alone
     from python_multipart.multipart import MultipartCallbacks
@@ -23,19 +24,17 @@ logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 """What it has to say of a form is answered to its client; the log is not for clients to write."""
 
 
-def is_urlencoded(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+def is_urlencoded(headers: Headers) -> bool:
     """Whether the body says it is a form of text, as ``curl -d`` does of a file."""
     return _content_type(headers)[:33].lower() == b"application/x-www-form-urlencoded"
 
 
-def is_multipart(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+def is_multipart(headers: Headers) -> bool:
     """Whether the body says it is a multipart form."""
     return _content_type(headers)[:19].lower() == b"multipart/form-data"
 
 
-def images_of_form(
-    body: bytes, headers: Sequence[tuple[bytes, bytes]], field: str, most: int
-) -> list[bytes]:
+def images_of_form(body: bytes, headers: Headers, field: str, most: int) -> list[bytes]:
     """The contents of the parts called ``field``, in order.
 
     Raises:
@@ -125,11 +124,8 @@ class _Parts:
         self.complete = True
 
 
-def _content_type(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    for name, value in headers:
-        if name == b"content-type":
-            return value
-    return b""
+def _content_type(headers: Headers) -> bytes:
+    return header_of(headers, b"content-type") or b""
 
 
 def _malformed() -> Problem:

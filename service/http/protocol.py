@@ -28,7 +28,7 @@ from isoserve.service.http.connection_end import (
     UNKNOWN_CODING,
     EndingHttpProtocol,
 )
-from isoserve.service.http.fast_path import COMPLETED, FastPathExchange
+from isoserve.service.http.fast_exchange import COMPLETED, FastPathExchange
 from isoserve.service.http.hooks import ConnectionHooks, ConnectionLimits
 from isoserve.service.http.request_head import DISCARDED_HEADERS, RequestHead
 from isoserve.service.http.responses import problem_answer, whole_answer

@@ -15,6 +15,14 @@ class RequestHead(NamedTuple):
     headers: Headers
 
 
+def header_of(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of a header; None where the request has none."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
 class _DiscardedHeaders(list[Any]):
     """Stands where headers are collected, once they are complete."""
 

@@ -29,10 +29,12 @@ def body_headers(body: bytes, content_type: bytes = JSON) -> list[tuple[bytes, b
     return [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
 
 
-def problem_headers(problem: Problem, body: bytes) -> list[tuple[bytes, bytes]]:
+def problem_headers(
+    problem: Problem, body: bytes, content_type: str = CONTENT_TYPE
+) -> list[tuple[bytes, bytes]]:
     """The headers of a problem document, but those of the connection."""
     return [
-        *body_headers(body, CONTENT_TYPE.encode()),
+        *body_headers(body, content_type.encode()),
         *(
             (name.encode(), value.encode())
             for name, value in problem.headers.items()

@@ -86,7 +86,7 @@ class Inference:
             PredictionError: the queue is full, the server stops, or the network failed.
         """
         jobs = [
-            AwaitedJob(asked.served, image, _row, cost)
+            AwaitedJob(asked.served, image, as_row, cost)
             for image, cost in zip(images, costs, strict=True)
         ]
         asked.record.set_images([job.timing for job in jobs])
@@ -97,12 +97,7 @@ class Inference:
             for job in jobs:
                 job.future.cancel()
             raise
-        for place, answer in enumerate(answers):
-            if isinstance(answer, InvalidImage):
-                raise _of_image(place, answer)
-            if isinstance(answer, PredictionError):
-                raise _of_row(place, answer)
-        return answers
+        return rows_of(answers)
 
     def check_management(self, parameters: Sequence[str]) -> None:
         """Refuse to load and unload where that is off, or by parameters that are not taken.
@@ -164,7 +159,23 @@ def _number(version: str | None) -> int | None:
     return int(version)
 
 
-def _row(outputs: Outputs, row: int, pixels: Pixels) -> Row:  # noqa: ARG001
+def rows_of(answers: Sequence[Any]) -> list[Row]:
+    """The rows of a request's images, in their order, of what became of their jobs.
+
+    Raises:
+        Problem: an image is refused.
+        PredictionError: the queue is full, the server stops, or the network failed.
+    """
+    for place, answer in enumerate(answers):
+        if isinstance(answer, InvalidImage):
+            raise _of_image(place, answer)
+        if isinstance(answer, PredictionError):
+            raise _of_row(place, answer)
+    return [*answers]
+
+
+def as_row(outputs: Outputs, row: int, pixels: Pixels) -> Row:  # noqa: ARG001
+    """What the job of an image is answered with."""
     return outputs, row
 
 

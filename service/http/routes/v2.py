@@ -16,6 +16,7 @@ from isoserve.service.http.body import BodyLimits, read_body
 from isoserve.service.http.csrf import is_cross_origin
 from isoserve.service.http.direct_route import DirectRoute
 from isoserve.service.http.disconnect import gather_until_disconnect
+from isoserve.service.http.request_head import header_of
 from isoserve.service.inference.verdicts import as_json
 from isoserve.service.inference_protocol.answers import write_answer
 from isoserve.service.inference_protocol.compression import decompress
@@ -47,7 +48,7 @@ INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
 MANAGEMENT_BODY_BYTES = 64 * 2**10
 
 
-JSON = "application/json"
+JSON, BINARY = "application/json", "application/octet-stream"
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -117,14 +118,16 @@ class InferenceProtocol:
         record: RequestRecord = request.scope["record"]
         record.set_target(served.model, self._inference.alpha)
         body = await read_body(request.scope, request.receive, self._body)
-        encoding = _header(request, b"content-encoding")
+        encoding = header_of(request.scope["headers"], b"content-encoding")
         hold: BodyHold = request.scope["body_hold"]
         limit = min(self._body.bytes, hold.inflated_limit)
         reader = self._inference.reader(served)
 
         def read() -> tuple[InferenceRequest, list[ImageCost]]:
             plain = decompress(body, encoding or b"", limit, hold.inflate)
-            length = read_header_length(_header(request, HEADER_LENGTH), len(plain))
+            length = read_header_length(
+                header_of(request.scope["headers"], HEADER_LENGTH), len(plain)
+            )
             asked = reader.read(plain, length)
             return asked, self._inference.check(asked.images, reader.spec)
 
@@ -141,7 +144,7 @@ class InferenceProtocol:
         if json_bytes is None:
             return Response(text, media_type=JSON)
         length = {HEADER_LENGTH.decode(): str(json_bytes)}
-        return Response(text, headers=length, media_type="application/octet-stream")
+        return Response(text, headers=length, media_type=BINARY)
 
     def _served(self, request: Request) -> ServingModel:
         return self._inference.served(*_target(request))
@@ -184,10 +187,6 @@ class InferenceProtocol:
 def _target(request: Request) -> tuple[str, str | None]:
     """Name and version in the path, as they stand there."""
     return request.path_params["name"], request.path_params.get("version")
-
-
-def _header(request: Request, name: bytes) -> bytes | None:
-    return next((value for key, value in request.scope["headers"] if key == name), None)
 
 
 def _check_origin(request: Request) -> None:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from image_bytes import colour
+from raw_connection import RED, answers, chunked, connection, plain
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
@@ -20,7 +15,6 @@ from isoserve.service.app import create_app
 from isoserve.service.http.request_head import RequestHead
 from isoserve.service.settings import Settings
 
-RED = colour(255, 0, 0)
 LENGTH = (b"content-length", b"100")
 
 
@@ -46,13 +40,22 @@ class Nowhere:
         (b"POST", b"/v1/predict", [(b"transfer-encoding", b"chunked")], False),
         (b"POST", b"/v1/predict", [LENGTH, (b"expect", b"100-continue")], False),
         (b"POST", b"/v1/predict", [LENGTH, (b"upgrade", b"h2c")], False),
-        (
-            *(b"POST", b"/v1/predict"),
-            *([LENGTH, (b"content-type", b"Multipart/form-data; boundary=x")], False),
-        ),
+        (b"POST", b"/v1/predict", [LENGTH, (b"content-encoding", b"gzip")], False),
+        (b"POST", b"/v1/predict", [LENGTH, (b"origin", b"http://x")], False),
+        (b"POST", b"/v1/predict", [LENGTH, (b"content-type", b"multipart/form-data")], True),
+        (b"POST", b"/v2/models/tiny/infer", [LENGTH], True),
+        (b"POST", b"/v2/models/tiny-2.b/versions/12/infer", [LENGTH], True),
+        (b"GET", b"/v2/models/tiny/infer", [LENGTH], False),
+        (b"POST", b"/v2/models/tiny/infer/", [LENGTH], False),
+        (b"POST", b"/v2/models/tiny/infer?x=1", [LENGTH], False),
+        (b"POST", b"/v2/models/t%69ny/infer", [LENGTH], False),
+        (b"POST", b"/v2/models//infer", [LENGTH], False),
+        (b"POST", b"/v2/models/tiny/ready", [LENGTH], False),
+        (b"POST", b"/v2/models/tiny/infer", [(b"content-length", b"65537")], False),
+        (b"POST", b"/v2/models/tiny/infer", [LENGTH, (b"content-encoding", b"gzip")], False),
     ],
 )
-def test_only_a_plain_small_image_takes_the_fast_path(
+def test_only_a_plain_small_request_takes_the_fast_path(
     tmp_path: Path, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], short: bool
 ) -> None:
     app = create_app(Settings(repository=tmp_path))
@@ -95,46 +98,6 @@ def test_with_named_hosts_requests_to_these_take_the_fast_path(
     assert (app.fast_path(head, Nowhere()) is not None) == is_fast
 
 
-@contextmanager
-def connection(server: RunningServer) -> Iterator[socket.socket]:
-    where = urlsplit(server.url)
-    with socket.create_connection((where.hostname, where.port), timeout=20) as opened:  # type: ignore[arg-type]
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield opened
-
-
-def plain(body: bytes, query: str = "", *lines: str) -> bytes:
-    """A request that takes the fast path."""
-    named = "".join(f"{line}\r\n" for line in (f"Content-Length: {len(body)}", *lines))
-    return f"POST /v1/predict{query} HTTP/1.1\r\nHost: x\r\n{named}\r\n".encode() + body
-
-
-def chunked(body: bytes, query: str = "", *lines: str) -> bytes:
-    """The same request, for the ASGI path."""
-    named = "".join(f"{line}\r\n" for line in ("Transfer-Encoding: chunked", *lines))
-    head = f"POST /v1/predict{query} HTTP/1.1\r\nHost: x\r\n{named}\r\n".encode()
-    pieces = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
-    return head + pieces + b"0\r\n\r\n"
-
-
-def answers(opened: socket.socket, n: int) -> list[tuple[int, dict[str, str], bytes]]:
-    """The next answers on a connection: status, headers, body."""
-    received, found = b"", []
-    while len(found) < n:
-        head, separator, rest = received.partition(b"\r\n\r\n")
-        size = re.search(rb"content-length: (\d+)", head)
-        if separator and size and len(rest) >= int(size[1]):
-            first, *lines = head.decode().split("\r\n")
-            headers = dict(line.split(": ", 1) for line in lines)
-            found.append((int(first.split()[1]), headers, rest[: int(size[1])]))
-            received = rest[int(size[1]) :]
-            continue
-        chunk = opened.recv(65536)
-        assert chunk, received
-        received += chunk
-    return found
-
-
 @pytest.mark.parametrize(
     ("body", "query", "status"),
     [
@@ -162,6 +125,98 @@ def test_both_ways_give_the_same_answer(
     assert json.loads(short[2]) == json.loads(long[2])
     assert short[1].keys() == long[1].keys()
     assert short[1]["x-request-id"] == long[1]["x-request-id"] == "one-of-two"
+    assert short[1]["content-type"] == long[1]["content-type"]
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    """A form of these parts, with the boundary of :data:`FORM`."""
+    head = '--b\r\nContent-Disposition: form-data; name="%s"; filename="f"\r\n\r\n'
+    return (
+        b"".join((head % name).encode() + content + b"\r\n" for name, content in parts)
+        + b"--b--\r\n"
+    )
+
+
+FORM = "Content-Type: Multipart/Form-Data; boundary=b"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (form(("file", RED)), FORM, 200),
+        (form(("x", b"1"), ("file", RED), ("y", b"2")), FORM, 200),
+        (form(("file", RED), ("file", RED)), FORM, 413),
+        (form(("image", RED)), FORM, 400),
+        (form(("file", RED[:-9])), FORM, 400),
+        (form(("file", b"")), FORM, 400),
+        (form(("file", RED))[:-9], FORM, 400),
+        (form(("file", RED)), "Content-Type: multipart/form-data", 400),
+        (form(*[("x", b"1")] * 17), FORM, 400),
+    ],
+)
+def test_both_ways_read_a_form_alike(
+    server: RunningServer, body: bytes, content_type: str, status: int
+) -> None:
+    named = (content_type, "X-Request-ID: one-of-two")
+    with connection(server) as opened:
+        opened.sendall(plain(body, "?top_k=2", *named) + chunked(body, "?top_k=2", *named))
+        (short, long) = answers(opened, 2)
+    assert short[0] == long[0] == status
+    assert json.loads(short[2]) == json.loads(long[2])
+    assert short[1].keys() == long[1].keys()
+
+
+def tensors(images: int, **others: object) -> bytes:
+    """A JSON request of the inference protocol, with images of the tiny model's size."""
+    pixels = [[[[7 * image, 0, 255]] * 8] * 8 for image in range(images)]
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [images, 8, 8, 3], "data": pixels}
+    return json.dumps({"id": "both", "inputs": [tensor], **others}).encode()
+
+
+def binary(image: bytes, **others: object) -> tuple[bytes, str]:
+    """A request with an image file as binary data, and the header that says where that begins."""
+    data = len(image).to_bytes(4, "little") + image
+    parameters = {"binary_data_size": len(data)}
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [1], "parameters": parameters}
+    text = json.dumps({"inputs": [tensor], **others}).encode()
+    return text + data, f"Inference-Header-Content-Length: {len(text)}"
+
+
+WANTED = [{"name": "p_value", "parameters": {"binary_data": True}}, {"name": "label"}]
+
+
+@pytest.mark.parametrize(
+    ("sent", "model", "status"),
+    [
+        ((tensors(1),), "tiny", 200),
+        ((tensors(3, outputs=WANTED[1:]),), "tiny/versions/1", 200),
+        ((tensors(1, outputs=WANTED),), "tiny", 200),
+        ((tensors(1, parameters={"alpha": 0.9}),), "tiny", 200),
+        (binary(RED), "tiny", 200),
+        (binary(RED, outputs=WANTED), "tiny", 200),
+        (binary(RED[:-9]), "tiny", 400),
+        (binary(b"no image"), "tiny", 415),
+        ((binary(RED)[0], "Inference-Header-Content-Length: x"), "tiny", 400),
+        ((tensors(1, parameters={"alpha": 2}),), "tiny", 400),
+        ((tensors(1, outputs=[{"name": "no_such"}]),), "tiny", 400),
+        ((b"{",), "tiny", 400),
+        ((b"",), "tiny", 400),
+        ((tensors(1),), "other", 404),
+        ((tensors(1),), "tiny/versions/9", 404),
+        ((tensors(1),), "tiny/versions/x", 400),
+    ],
+)
+def test_both_ways_answer_tensors_alike(
+    server: RunningServer, sent: tuple[bytes, ...] | tuple[bytes, str], model: str, status: int
+) -> None:
+    body, *lines = sent
+    path = f"/v2/models/{model}/infer"
+    with connection(server) as opened:
+        opened.sendall(plain(body, "", *lines, path=path) + chunked(body, "", *lines, path=path))
+        (short, long) = answers(opened, 2)
+    assert short[0] == long[0] == status, short
+    assert short[2] == long[2]
+    assert short[1].keys() == long[1].keys()
     assert short[1]["content-type"] == long[1]["content-type"]
 
 
