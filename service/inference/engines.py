@@ -20,7 +20,7 @@ from isoserve.models.card import INPUT_NAME, ModelCard
 from isoserve.models.errors import InputError
 from isoserve.models.openvino_engine import ComputePrecision, Session
 from isoserve.service.inference.agreement import Disagreement, disagreement, probe_images
-from isoserve.service.inference.execution import EngineName, Execution, Precision
+from isoserve.service.inference.execution import ComputeForm, Execution, Precision
 
 TIMED_TURNS = 5
 TIMED_BATCH = 8
@@ -29,18 +29,6 @@ MOST_EXACT = 2
 most part of the time is spent."""
 PROBES_AT_ONCE = 8
 """So that the comparison takes no more memory than serving does."""
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeForm:
-    """What computes a model: an engine, and the precision of its convolutions and products."""
-
-    engine: EngineName
-    precision: Precision
-    disagreement: float = 0.0
-    """How far p-values differ from the reference's; 0 for the reference."""
-    exact: int = 0
-    """Up to which of its bottlenecks a network in bfloat16 is computed in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +86,16 @@ def choose(
     Raises:
         InputError: the engine that was named cannot run the network, or disagrees.
     """
-    own: ComputeForm = ComputeForm("onnxruntime", reference.card.precision)
+    own = ComputeForm("onnxruntime", reference.card.precision)
     if wanted.engine == "onnxruntime":
         return own, []
     if wanted.engine == "auto" and not openvino_engine.is_installed():
         return own, []
+    # What an 8-bit file's other operators were computed in is not said, so compare those again.
+    form = wanted.trial.form if wanted.trial else None
+    if form is not None and form.precision != "int8":
+        tried = openvino_engine.open_sessions(reference.data, slots, form.precision, form.exact)
+        return form, [*tried]
     found = _openvino_form(wanted, reference, slots)
     if isinstance(found, InputError):
         if wanted.engine == "auto":
@@ -122,12 +115,6 @@ def _openvino_form(
     for precision in _precisions(wanted):
         served: Precision = "int8" if reference.card.precision == "int8" else precision
         try:
-            if wanted.disagreement is not None:
-                sessions = openvino_engine.open_sessions(
-                    reference.data, slots, precision, wanted.exact
-                )
-                form = ComputeForm("openvino", served, wanted.disagreement, wanted.exact)
-                return form, [*sessions]
             found, exact, sessions = _nearest(precision, reference, slots)
         except InputError as error:
             refusal = error

@@ -20,13 +20,18 @@ from isoserve.models.openvino_engine import OpenVinoSession, Session
 from isoserve.models.text import pluralize
 from isoserve.service.inference.answer_check import answer_fault
 from isoserve.service.inference.engines import (
-    ComputeForm,
     Reference,
     check_available,
     check_precision,
     choose,
 )
-from isoserve.service.inference.execution import DEFAULT_EXECUTION, Device, Execution
+from isoserve.service.inference.execution import (
+    DEFAULT_EXECUTION,
+    ComputeForm,
+    Device,
+    Execution,
+    Trial,
+)
 from isoserve.service.inference.execution_providers import check_in_use, providers_of
 from isoserve.service.inference.judgement import first_line
 from isoserve.service.inference.outputs import Floats, Outputs, Pixels
@@ -79,6 +84,11 @@ class Model:
         self.decide_by: DecideBy = "p_value"
         """Which p-value the operator decides on; set before the model serves."""
         self._runs: list[tuple[float, ort.RunOptions] | None] = [None] * len(sessions)
+
+    @property
+    def trial(self) -> Trial:
+        """What loading it has found, for another process that loads the same file."""
+        return Trial(self.form, self.images_a_run)
 
     def run(self, slot: int, images: Pixels) -> Outputs:
         """One pass in the calling thread, on the slot's own session.
@@ -183,9 +193,9 @@ def load_model(
         elif not sessions:
             sessions = [first] * slots
         model = Model(name, version, data, sessions, (card, form))
-        model.images_a_run = execution.images_a_run or max_batch
+        model.images_a_run = execution.trial.images_a_run if execution.trial else max_batch
         cold, seconds = range(slots), 0.0
-        if execution.images_a_run is None and device == "cpu":
+        if execution.trial is None and device == "cpu":
             started = monotonic()
             model.images_a_run = largest_run(lambda size: _try_run(model, 0, size), max_batch)
             cold, seconds = range(1, slots), monotonic() - started  # which warmed up the first

@@ -8,7 +8,6 @@ one goes out; the process ends with its input.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import os
 import resource
@@ -36,10 +35,7 @@ def try_to_load(request: LoadRequest) -> LoadReply:
         check_signature(path, data, key)
         execution = Execution(request.device, request.engine, request.precision)
         model = load_model("", 1, data, 1, request.max_batch, execution)
-        form = model.form
-        digest = hashlib.sha256(data).hexdigest()
-        computed = (form.engine, form.precision, form.disagreement, form.exact)
-        return LoadReply(model.card.name, digest, *computed, model.images_a_run)
+        return LoadReply(model.card.name, model.sha256, model.trial)
     except Exception as error:  # whatever one file brings about, others are tried
         if isinstance(error, MemoryError) or _is_of_memory(str(error)):
             most = request.max_load_bytes

@@ -11,6 +11,8 @@ import weakref
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from isoserve.service.repository.load_request import LoadReply, LoadRequest
 from isoserve.service.repository.model_files import Fingerprint
 
@@ -25,6 +27,8 @@ WAITS = 5
 for so long. It waits for something, or the machine has no time for it."""
 
 CHUNK = 65_536
+
+_REPLY = TypeAdapter(LoadReply)
 
 Key = tuple[Path, Fingerprint | None]
 """A file as it was."""
@@ -141,7 +145,7 @@ class _Process:
         self._received += chunk
         if self._received.endswith(b"\n"):
             line, self._received = self._received, b""
-            return LoadReply(**json.loads(line))
+            return _REPLY.validate_json(line)
         if chunk:
             return None
         code = self._process.wait()

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from isoserve.service.inference.execution import (
     Device,
     EngineChoice,
-    EngineName,
-    Precision,
     PrecisionChoice,
+    Trial,
 )
 
 
@@ -31,14 +30,10 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadReply:
-    """What came of it: name, digest and what computes it best, or why it is refused."""
+    """What came of it: name, digest and what the trial has found, or why it is refused."""
 
     name: str = ""
     sha256: str = ""
-    engine: EngineName = "onnxruntime"
-    precision: Precision = "float32"
-    disagreement: float = 0.0
-    exact: int = 0
-    images_a_run: int = 1
+    trial: Trial | None = None
     reason: str = ""
     detail: str = ""

@@ -91,17 +91,14 @@ class ModelLoader:
         reply = self._replies.pop((path, fingerprint_of(path)), None)
         if reply is None:
             raise ModelRefused("changed", "the file was changed while it was being loaded")
-        if reply.reason:
+        if reply.trial is None:
             raise ModelRefused(reply.reason, reply.detail)
         settings = self._settings
         try:
             data = read_model_bytes(path, settings.max_model_bytes)
             if hashlib.sha256(data).hexdigest() != reply.sha256:
                 raise ModelRefused("changed", "the file was changed while it was being loaded")
-            # What an 8-bit file's other operators were computed in is not said, so compare again.
-            compared = None if reply.precision == "int8" else reply.disagreement
-            found = (reply.engine, reply.precision, compared, reply.exact, reply.images_a_run)
-            chosen = Execution(settings.device, *found)
+            chosen = Execution.of_trial(settings.device, reply.trial)
             model = load_model(name, version, data, slots, settings.max_batch, chosen)
             model.decide_by = settings.decide_by
             return model

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from isoserve.models.card import ModelCard
-from isoserve.service.inference.engines import ComputeForm
+from isoserve.service.inference.execution import ComputeForm
 from isoserve.service.inference.model import Model
 from isoserve.service.observability.model_metrics import ModelSeries
 from isoserve.service.repository.model_files import Fingerprint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -13,13 +14,13 @@ from running_server import StartServer
 from tiny_model import TinyModel, tiny_model, write_tiny_model
 
 from isoserve.models import openvino_engine
-from isoserve.models.card import SCHEMA_1_OUTPUTS, InputSpec
+from isoserve.models.card import CARD_KEY, SCHEMA_1_OUTPUTS, InputSpec
 from isoserve.models.errors import InputError
 from isoserve.models.openvino_engine import open_sessions
 from isoserve.service.inference import engines
 from isoserve.service.inference.agreement import PROBES, disagreement, probe_images
 from isoserve.service.inference.engines import check_available
-from isoserve.service.inference.execution import DEFAULT_EXECUTION, Execution
+from isoserve.service.inference.execution import DEFAULT_EXECUTION, ComputeForm, Execution
 from isoserve.service.inference.model import Model, ModelRefused, load_model
 
 DEFAULT_MODEL = Path(__file__).parents[3] / "model_repository" / "cifar10" / "1" / "model.onnx"
@@ -88,11 +89,10 @@ def test_a_network_in_two_parts_computes_what_the_whole_computes() -> None:
 @needs_bfloat16
 def test_the_first_layers_stay_in_float32_where_verdicts_would_change() -> None:
     data = DEFAULT_MODEL.read_bytes()
-    found = load_model("m", 1, data, 1, 8, Execution(engine="openvino")).form
-    assert found.precision == "bfloat16"
-    assert found.exact > 0
-    handed_on = Execution("cpu", found.engine, found.precision, found.disagreement, found.exact)
-    assert load_model("m", 1, data, 1, 8, handed_on).form == found
+    found = load_model("m", 1, data, 1, 8, Execution(engine="openvino")).trial
+    assert found.form.precision == "bfloat16"
+    assert found.form.exact > 0
+    assert load_model("m", 1, data, 1, 8, Execution.of_trial("cpu", found)).trial == found
 
 
 @needs_openvino
@@ -161,23 +161,37 @@ def test_a_machine_that_is_busy_for_a_while_does_not_change_the_choice(
     assert engines._is_faster(TimedSession(machine, seconds), reference, 8) == (seconds < 1)
 
 
+def _never_compare(*_: object) -> None:
+    raise AssertionError("it was compared")
+
+
 @needs_openvino
 def test_what_a_trial_compared_is_not_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = loaded(Execution(engine="openvino", precision="float32")).form
-
-    def compare(*_: object) -> None:
-        raise AssertionError("it was compared")
-
-    monkeypatch.setattr(engines, "_compare", compare)
-    known = Execution("cpu", tried.engine, tried.precision, tried.disagreement)
-    assert loaded(known).form == tried
+    tried = loaded(Execution(engine="openvino", precision="float32")).trial
+    monkeypatch.setattr(engines, "_compare", _never_compare)
+    assert loaded(Execution.of_trial("cpu", tried)).trial == tried
     with pytest.raises(AssertionError):
         loaded(Execution(engine="openvino", precision="float32"))
 
 
+@needs_openvino
+def test_the_trial_of_a_file_in_8_bits_is_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tiny_model()
+    (card,) = (entry for entry in file.metadata_props if entry.key == CARD_KEY)
+    card.value = json.dumps(json.loads(card.value) | {"precision": "int8"})
+    data = file.SerializeToString()
+    tried = load_model("m", 1, data, 1, 4, Execution(engine="openvino")).trial
+    assert (tried.form.engine, tried.form.precision) == ("openvino", "int8")
+    again = Execution.of_trial("cpu", tried)
+    assert load_model("m", 1, data, 1, 4, again).trial == tried
+    monkeypatch.setattr(engines, "_compare", _never_compare)
+    with pytest.raises(AssertionError, match="it was compared"):
+        load_model("m", 1, data, 1, 4, again)
+
+
 def test_auto_without_openvino_is_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_engine, "is_installed", lambda: False)
-    assert loaded(Execution(engine="auto")).form == engines.ComputeForm("onnxruntime", "float32")
+    assert loaded(Execution(engine="auto")).form == ComputeForm("onnxruntime", "float32")
     with pytest.raises(InputError, match=r"pip install 'isoserve\[openvino\]'"):
         check_available(Execution(engine="openvino"))
 
