@@ -20,7 +20,7 @@ from statistics import median, stdev
 from typing import Any
 
 from benchmarks.serving.images import write_image
-from benchmarks.serving.load import drive
+from benchmarks.serving.load import drive, refused
 from benchmarks.serving.report import RESULTS, circumstances, write_result
 from benchmarks.serving.servers import ISOSERVE, Candidate, Running, running
 
@@ -114,7 +114,7 @@ def summary(rounds: list[Round], server: str) -> dict[str, Any]:
             "per_second": median(on["per_second"] for on, _ in loads),
             "off_per_second": median(off["per_second"] for _, off in loads),
             "off_cpu_us": median(off["cpu_us"] for _, off in loads),
-            "errors": sum(on["errors"] + off["errors"] for on, off in loads),
+            "errors": sum(load["errors"] + refused(load) for pair in loads for load in pair),
         }
     return found
 

@@ -15,6 +15,7 @@ from isoserve.models.cpu_quota import usable_cores
 RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = (
     "onnxruntime",
+    "openvino",
     "numpy",
     "uvicorn",
     "uvloop",
@@ -39,6 +40,12 @@ def circumstances() -> dict[str, Any]:
 
 
 def write_result(folder: Path, name: str, result: dict[str, Any], text: str) -> None:
+    """Save the result and print its text."""
+    save_result(folder, name, result, text)
+    print(text)
+
+
+def save_result(folder: Path, name: str, result: dict[str, Any], text: str) -> None:
     """``NAME.json`` and ``NAME.md``, the latter with the circumstances at its end."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -48,7 +55,6 @@ def write_result(folder: Path, name: str, result: dict[str, Any], text: str) -> 
         f"{result['load_average_before']} beforehand; Python {result['python']}, {versions}.\n"
     )
     (folder / f"{name}.md").write_text(f"{text.rstrip()}\n\n{footer}")
-    print(text)
 
 
 def _version(package: str) -> str:

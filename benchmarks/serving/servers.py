@@ -83,7 +83,7 @@ ISOSERVE_WORKERS = Candidate(
     (*ISOSERVE.flags, "--workers", "{cores}"),
 )
 ISOSERVE_AUTO = Candidate(
-    "isoserve, --engine auto",
+    "isoserve, auto",
     "isoserve",
     "/v1/predict",
     (*ISOSERVE.flags, "--engine", "auto"),

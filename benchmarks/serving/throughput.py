@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.serving.bare import BATCH
 from benchmarks.serving.images import write_image
-from benchmarks.serving.load import drive
+from benchmarks.serving.load import drive, refused
 from benchmarks.serving.networks import WIDTHS, write_network
 from benchmarks.serving.report import RESULTS, circumstances, write_result
 from benchmarks.serving.servers import (
@@ -65,7 +65,7 @@ def main() -> None:
             taken = {**circumstances(), "rounds": given.rounds, "seconds": given.seconds}
             networks[name] = {"taken": taken, **_measure(models[name], image, rivals, given)}
     result = {**circumstances(), "networks": networks}
-    write_result(given.out, "serving_throughput", result, _markdown(networks))
+    write_result(given.out, "serving_throughput", result, markdown(networks))
     _plot(networks, given.out / "serving_throughput.png")
 
 
@@ -147,18 +147,20 @@ def _summary(rounds: list[Any]) -> dict[str, Any]:
         summary[connections] = {key: median(load[key] for load in loads) for key in loads[0]}
         ratios = [load["ratio"] for load in loads]
         summary[connections]["ratio_range"] = [min(ratios), max(ratios)]
+        summary[connections]["refused"] = sum(load["refused"] for load in loads)
         summary[connections]["errors"] = sum(load["errors"] for load in loads)
     return summary
 
 
-def _markdown(networks: dict[str, Any]) -> str:
+def markdown(networks: dict[str, Any]) -> str:
     lines = [
         "# Serving, against the bare network",
         "",
         "`python -m benchmarks.serving.throughput`: images a second over those of a bare ONNX "
         "Runtime loop of batch 1 on every core in the same round (its pixels decoded beforehand); "
         "a closed loop of `wrk` on the same cores, one 32 x 32 JPEG a request. Median of the "
-        "rounds, least and greatest behind it. The last row is the bare loop in batches of "
+        "rounds, least and greatest behind it; latency over all answers, those of 429 among them. "
+        "`isoserve, auto` runs with `--engine auto`. The last row is the bare loop in batches of "
         f"{BATCH}: what batching could bring here at most.",
         "",
     ]
@@ -168,8 +170,8 @@ def _markdown(networks: dict[str, Any]) -> str:
             f"{network['bare_decode_and_run_ms']:.2f} ms",
             "",
             "| server | c = 1 | c = 8 | c = 64 | p50 / p99 ms, c = 1 | c = 8 | c = 64 "
-            "| errors | memory MB |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| 429 | other errors | memory MB |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
         for server, loads in network["servers"].items():
             cells = [
@@ -177,12 +179,13 @@ def _markdown(networks: dict[str, Any]) -> str:
                 for load in loads.values()
             ]
             cells += [f"{load['p50_ms']:.1f} / {load['p99_ms']:.1f}" for load in loads.values()]
-            errors = sum(load["errors"] for load in loads.values())
-            cells += [str(errors), f"{network['memory_mb'][server]:.0f}"]
+            cells.append(str(sum(refused(load) for load in loads.values())))
+            cells.append(str(sum(load["errors"] for load in loads.values())))
+            cells.append(f"{network['memory_mb'][server]:.0f}")
             lines.append(f"| {server} | {' | '.join(cells)} |")
         batched = f"{network['batched_ratio']:.2f}"
         lines.append(
-            f"| bare, batches of {BATCH} | {batched} | {batched} | {batched} |  |  |  |  |  |"
+            f"| bare, batches of {BATCH} | {batched} | {batched} | {batched} |  |  |  |  |  |  |"
         )
         if network["did_not_start"]:
             lines += ["", f"Installed, but did not start: {', '.join(network['did_not_start'])}."]
