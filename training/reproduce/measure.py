@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +20,10 @@ def measure(grid: Grid, cells: list[Cell]) -> Results:
     """All records of the grid, and what else determines or explains them."""
     results = Results(scale=grid.scale.name, fooling=grid.fooled, sets=_sets(grid, cells))
     for cell in cells:
-        results.records += [*_accuracies(cell), *_detections(cell)]
+        results.records += [
+            *_accuracies(cell, grid.scale.studies),
+            *_detections(cell, grid.scale.studies),
+        ]
         if OPENOOD in grid.scale.studies and cell.evaluation.training.purpose == "main":
             results.records += _false_positives(cell)
         results.trainings.append(_training(cell))
@@ -32,8 +35,8 @@ def measure(grid: Grid, cells: list[Cell]) -> Results:
     return results
 
 
-def method_names(training: Training, system: str) -> list[str]:
-    """The columns a training's score goes to; the usual settings stand in every study."""
+def method_names(training: Training, system: str, studies: Collection[str]) -> list[str]:
+    """The columns a training's score goes to; the usual settings stand in every study that runs."""
     recipe = training.recipe
     if training.purpose == "entropic scale":
         return [f"{system} E_s={recipe.entropic_scale:g}"]
@@ -43,14 +46,14 @@ def method_names(training: Training, system: str) -> list[str]:
         return [f"{system} n={training.images_per_class}"]
     names = [system]
     if training.purpose == "main" and recipe.seed == 0:
-        if system == "IsoMax/ES":
+        if system == "IsoMax/ES" and "entropic scale" in studies:
             names.append(f"{system} E_s={recipe.entropic_scale:g}")
-        if system == "IsoMax2/ES":
+        if system == "IsoMax2/ES" and "ablation" in studies:
             names.append(f"{system} {ablation_name(recipe)}")
     return names
 
 
-def _detections(cell: Cell) -> Iterator[Record]:
+def _detections(cell: Cell, studies: Collection[str]) -> Iterator[Record]:
     training = cell.evaluation.training
     for system in cell.systems:
         inside = cell.evaluation.scores(system, cell.test)
@@ -58,7 +61,7 @@ def _detections(cell: Cell) -> Iterator[Record]:
             outside = cell.evaluation.scores(system, out)
             found = ood_metrics(inside, outside)
             shares = (found.tnr_at_tpr95, found.auroc, found.dtacc)
-            for name in method_names(training, system.name):
+            for name in method_names(training, system.name, studies):
                 for metric, share in zip(METRICS, shares, strict=True):
                     yield Record(
                         network=training.recipe.network,
@@ -92,7 +95,7 @@ def _false_positives(cell: Cell) -> Iterator[Record]:
             )
 
 
-def _accuracies(cell: Cell) -> Iterator[Record]:
+def _accuracies(cell: Cell, studies: Collection[str]) -> Iterator[Record]:
     training = cell.evaluation.training
     recipe = training.recipe
     predicted = cell.evaluation.logits(cell.test)["cold"].argmax(axis=1)
@@ -102,7 +105,7 @@ def _accuracies(cell: Cell) -> Iterator[Record]:
         ("train accuracy", checkpoint.history[-1]["accuracy"], checkpoint.training_images),
         ("test accuracy", test, len(cell.test_labels)),
     )
-    for name in method_names(training, LOSS_NAMES[training.loss]):
+    for name in method_names(training, LOSS_NAMES[training.loss], studies):
         for metric, share, images in found:
             yield Record(
                 network=recipe.network,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from isoserve.models.card import InputSpec
 from isoserve.training.data import LabelledImages
 from isoserve.training.reproduce.measure import method_names
 from isoserve.training.reproduce.plan import all_trainings, first_of_each_class, main_training
-from isoserve.training.reproduce.scale import FOOLING_SEED, SCALES
+from isoserve.training.reproduce.scale import FOOLING_SEED, OPENOOD, SCALES, STUDIES, Scale
 from isoserve.training.reproduce.synthetic import MADE, digits, made_out_distribution
 
 SPEC = InputSpec(height=8, width=8, resize="fit-bicubic")
@@ -34,11 +36,26 @@ def test_the_ablation_and_the_main_run_fill_the_four_cells_of_table_3() -> None:
         name
         for training in all_trainings(SCALES["smoke"])
         if training.recipe.loss == "isomax2" and training.recipe.seed == 0
-        for name in method_names(training, "IsoMax2/ES")
+        for name in method_names(training, "IsoMax2/ES", STUDIES)
         if "wd=" in name
     }
     settings = [f"wd={wd} lr={lr}x" for wd in ("yes", "no") for lr in ("1", "0.1")]
     assert names == {f"IsoMax2/ES {setting}" for setting in settings}
+
+
+@pytest.mark.parametrize("system", ["IsoMax/ES", "IsoMax2/ES"])
+@pytest.mark.parametrize(
+    "scale",
+    [
+        replace(SCALES["smoke"], studies=()),
+        replace(SCALES["smoke"], studies=("fewer images", OPENOOD)),
+    ],
+)
+def test_where_a_study_does_not_run_no_network_stands_in_it(scale: Scale, system: str) -> None:
+    trainings = [each for each in all_trainings(scale) if each.purpose == "main"]
+    assert trainings
+    for training in trainings:
+        assert method_names(training, system, scale.studies) == [system]
 
 
 def test_fewer_images_are_the_first_of_each_class() -> None:

@@ -192,7 +192,7 @@ def test_the_systems_of_some_losses_alone(
         for folder in (output, tmp_path)
     ]
     wanted = {system.name for system in SYSTEMS if system.loss in losses and not system.tuned}
-    found = {method for method, out_data, _ in both[1] if out_data and "wd=" not in method}
+    found = {method for method, out_data, _ in both[1] if out_data}
     assert found == wanted
     assert both[1].items() <= both[0].items()
 
