@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isoserve.service.repository.process_stat import TICKS_A_SECOND, stat_fields
+
 PR_SET_CHILD_SUBREAPER = 36
 SAMPLE_SECONDS = 0.1
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def adopt_orphans() -> None:
@@ -54,14 +55,13 @@ class Family:
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
-            try:
-                rest = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
             pid = int(entry.name)
-            parents[pid], began[pid] = int(rest[1]), rest[19]
-            if (pid, rest[19]) in self.cpu or self._is_ours(pid, parents):
-                self.cpu[pid, rest[19]] = (int(rest[11]) + int(rest[12])) / TICKS
+            fields = stat_fields(pid)
+            if fields is None:
+                continue
+            parents[pid], began[pid] = int(fields[1]), fields[19]
+            if (pid, fields[19]) in self.cpu or self._is_ours(pid, parents):
+                self.cpu[pid, fields[19]] = sum(map(int, fields[11:13])) / TICKS_A_SECOND
         ours = [pid for pid in parents if self._is_ours(pid, parents)]
         lines = {pid: _command_line(pid) for pid in ours}
         self.names |= {(pid, began[pid]): _name(line) for pid, line in lines.items() if line}
@@ -129,10 +129,8 @@ def run(arguments: list[str], watch: Watch | None = None) -> Finished:
 
 
 def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
+    fields = stat_fields(pid)
+    return int(fields[1]) if fields else 0
 
 
 def _command_line(pid: int) -> str:

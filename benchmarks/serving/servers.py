@@ -21,6 +21,7 @@ import httpx
 
 from benchmarks.serving.load import Post
 from isoserve.models.cpu_quota import usable_cores
+from isoserve.service.repository.process_stat import TICKS_A_SECOND, stat_fields
 
 START_SECONDS = 40
 LOOK_SECONDS = 0.02
@@ -140,9 +141,8 @@ class Running:
         """What the process, its children and those that have ended used of the cores, in 10 ms."""
         ticks = 0
         for pid in _family(self.process.pid):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, fields[11:15]))
-        return ticks / os.sysconf("SC_CLK_TCK")
+            ticks += sum(map(int, (stat_fields(pid) or [])[11:15]))
+        return ticks / TICKS_A_SECOND
 
     def descriptors(self) -> int:
         """Open descriptors of the process and its children."""

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from isoserve.service.repository.load_request import LoadReply, LoadRequest
 from isoserve.service.repository.model_files import Fingerprint
+from isoserve.service.repository.process_stat import processor_seconds
 
 MOST_PROCESSES = 3
 """At a time: while one is busy with a model that does not end, others are tried."""
@@ -117,7 +118,7 @@ class _Process:
     def ask(self, request: LoadRequest) -> None:
         assert self._process.stdin is not None
         self.since = time.monotonic()
-        self._worked_before = _processor_seconds(self._process.pid) or 0.0
+        self._worked_before = processor_seconds(self._process.pid) or 0.0
         try:
             self._process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
             self._process.stdin.flush()
@@ -132,7 +133,7 @@ class _Process:
         passed = time.monotonic() - self.since
         if passed <= seconds:
             return False
-        worked = _processor_seconds(self._process.pid)
+        worked = processor_seconds(self._process.pid)
         return worked is None or worked - self._worked_before > seconds or passed > WAITS * seconds
 
     def reply(self) -> LoadReply | None:
@@ -162,12 +163,3 @@ class _Process:
                     pipe.close()
                 except BrokenPipeError:
                     continue
-
-
-def _processor_seconds(pid: int) -> float | None:
-    """Of this process so far; None where the system does not say."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -19,6 +19,8 @@ from image_bytes import colour
 from running_server import ROOT, RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
 
+from isoserve.service.repository.process_stat import stat_fields
+
 RED = colour(255, 0, 0)
 STARTED = re.compile(r"worker (\d+) started as process (\d+)")
 CLIENTS = 4
@@ -153,10 +155,8 @@ def test_workers_whose_supervisor_was_killed_stop_and_free_the_port(
 
 
 def runs(process: int) -> bool:
-    try:  # nobody may be there to bury an orphan: it stays as a zombie
-        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
-        return False
+    fields = stat_fields(process)
+    return fields is not None and fields[0] != "Z"  # nobody may be there to bury an orphan
 
 
 def is_free(host: str, port: int) -> bool:

@@ -55,7 +55,7 @@ def test_the_time_of_a_load_is_the_processors(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, worked: float, is_refused: bool
 ) -> None:
     seconds = iter([1.0])  # the process had used so much before it was asked
-    monkeypatch.setattr(load_checks, "_processor_seconds", lambda _: next(seconds, 1.0 + worked))
+    monkeypatch.setattr(load_checks, "processor_seconds", lambda _: next(seconds, 1.0 + worked))
     monkeypatch.setattr(load_checks._Process, "reply", lambda _: None)
     monkeypatch.setattr(load_checks, "WAITS", 10_000)
     checks, key = LoadChecks(0.1), (tmp_path, None)
