@@ -48,7 +48,7 @@ def measurements_page() -> str:
     parts = [
         *(_photographs(), _engines()),
         *(_ood_overhead(), _int8(), _folder(), _observability()),
-        *(_soak(), _overload(), _throughput()),
+        *(_soak(), _overload(), _throughput(), _start_and_latency()),
     ]
     return HEAD + "\n".join(parts)
 
@@ -273,6 +273,29 @@ def _row(name: str, server: str, network: Any) -> str:
     cells = [f"{loads[connections]['ratio']:.2f}" for connections in CONNECTIONS]
     cells += [f"{loads['64']['p99_ms']:.0f}", f"{network['memory_mb'][server]:.0f}"]
     return f"| {name} | {shown} | {' | '.join(cells)} |"
+
+
+def _start_and_latency() -> str:
+    start, latency = _result("serving_start"), _result("serving_latency")
+    shares = [f"{100 * float(share):.0f} %" for share in latency["servers"]["isoserve"]]
+    lines = [
+        f"From the command to the first answered image (`{start['command']}`, load average "
+        f"{start['load_average_before']:.1f} beforehand), memory after a load, and latency where "
+        f"{' and '.join(shares)} of what plain FastAPI can do come in an open loop "
+        f"(`{latency['command']}`, load average {latency['load_average_before']:.1f} beforehand, "
+        f"[refusals]({BLOB}/benchmarks/results/serving_latency.md)).",
+        "",
+        "| server | first answer, s | memory, MB | "
+        + " | ".join(f"p50 / p99 at {share}, ms" for share in shares)
+        + " |",
+        f"|---|---|---|{'---|' * len(shares)}",
+    ]
+    for server, found in start["servers"].items():
+        loads = latency["servers"].get(server, {}).values()
+        cells = [f"{found['seconds']:.2f}", f"{found['memory_under_load_mb']:.0f}"]
+        cells += [f"{load['p50_ms']:.0f} / {load['p99_ms']:.0f}" for load in loads] or ["–"] * 2
+        lines.append(f"| {_shown(server)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _shown(server: str) -> str:

@@ -3,7 +3,8 @@
     python -m benchmarks.serving.start
 
 The servers that are installed take turns, each started anew in every round and ended after a load
-of two seconds over eight connections. About two minutes. Writes ``serving_start.json`` and ``.md``.
+of two seconds over eight connections. Isoserve takes part with and without ``--engine auto``, and
+with a worker a core. Two to three minutes. Writes ``serving_start.json`` and ``.md``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from typing import Any
 from benchmarks.serving.images import write_image
 from benchmarks.serving.load import drive
 from benchmarks.serving.report import RESULTS, circumstances, write_result
-from benchmarks.serving.servers import ISOSERVE, ISOSERVE_WORKERS, RIVALS, Candidate, running
+from benchmarks.serving.servers import (
+    ISOSERVE,
+    ISOSERVE_AUTO,
+    ISOSERVE_WORKERS,
+    RIVALS,
+    Candidate,
+    running,
+)
 
 NAME = "serving_start"
 LOAD_SECONDS = 2
@@ -40,11 +48,11 @@ def main() -> None:
         "model": given.model.parent.parent.name or given.model.stem,
         "rounds": given.rounds,
     }
-    rivals = [each for each in RIVALS if each.available]
+    left_out = given.leave_out.split(",")
     candidates = [
         each
-        for each in (ISOSERVE, ISOSERVE_WORKERS, *rivals)
-        if each.name not in given.leave_out.split(",")
+        for each in (ISOSERVE, ISOSERVE_AUTO, ISOSERVE_WORKERS, *RIVALS)
+        if each.available and each.name not in left_out
     ]
     starts: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +96,8 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         f"`{result['command']}`: from the command to the first answered image, model "
         f"{result['model']}; memory of all processes, what they share counted once, at that moment "
-        f"and after {LOAD_SECONDS} s over 8 connections. Medians of {result['rounds']} rounds.",
+        f"and after {LOAD_SECONDS} s over 8 connections. `isoserve, auto` runs with "
+        f"`--engine auto`. Medians of {result['rounds']} rounds.",
         "",
         "| server | first answer, s | processor, s | memory, MB | after a load, MB |",
         "|---|---|---|---|---|",

@@ -28,7 +28,7 @@ def test_latency_is_of_answers_alone_and_refusals_are_told_from_what_was_lost() 
             "servers": {"isoserve": loads},
         }
     )
-    assert "| 50 % | isoserve | 50.0 | 90.0 | 99.0 | 15 | 5 |" in page
+    assert "| 50 % | isoserve | 50.0 | 90.0 | 99.0 | 15 | 5 | 1.0 |" in page
     assert "| 80 % | isoserve | 123.4 |" in page
 
 
