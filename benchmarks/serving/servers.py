@@ -232,7 +232,7 @@ def _proportional_kb(pid: int) -> int:
 def all_running(
     candidates: Iterable[Candidate], model: Path, image: Path
 ) -> Iterator[list[Running]]:
-    """Those of the servers that start, in their order; the others are told."""
+    """Those of the servers that start, in their order; the others are named on stdout."""
     with ExitStack() as stack:
         servers = []
         for candidate in candidates:

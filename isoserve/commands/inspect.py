@@ -27,7 +27,7 @@ PIPE_WIDTH = 120
 def inspect(model_file: Path, as_json: bool) -> None:
     """Show what MODEL_FILE says of itself, after checking that it can serve.
 
-    Classes, accuracy, calibration, and how well it tells what it was not trained on.
+    Classes, accuracy, calibration, and how well it recognises what it was not trained on.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ from isoserve.service.observability.drift import CONFIDENCE, drift_document, wil
 
 
 def summarize(plan: Plan, counts: Counts, failed_units: int) -> dict[str, Any]:
-    """All that is told of a run, as JSON."""
+    """All that is reported of a run, as JSON."""
     fine = np.asarray(counts.p_values, dtype=np.int64)
     drift = drift_document(fine, plan.calibration_images)
     lower, upper = wilson(counts.rejected, counts.judged)
@@ -68,16 +68,16 @@ def page(summary: dict[str, Any]) -> str:
         ),
     ]
     if drift:
-        told = {True: "differ from in-distribution traffic", False: "within chance"}
+        outcome = {True: "differ from in-distribution traffic", False: "within chance"}
         facts += [
             (
                 "Kolmogorov distance",
-                f"{drift['kolmogorov']['distance']:.4f}: {told[drift['kolmogorov']['drifted']]}",
+                f"{drift['kolmogorov']['distance']:.4f}: {outcome[drift['kolmogorov']['drifted']]}",
             ),
             (
                 "stability index (PSI)",
                 f"{drift['stability']['value']:.4f}, limit {drift['stability']['limit']:.4f}: "
-                f"{told[drift['stability']['drifted']]}",
+                f"{outcome[drift['stability']['drifted']]}",
             ),
         ]
     buckets = summary["p_values"]

@@ -1,7 +1,7 @@
 """The out-distributions of OpenOOD v1.5's CIFAR-10 benchmark, as they are found on a disk.
 
 Zhang et al., "OpenOOD v1.5: Enhanced Benchmark for Out-of-Distribution Detection", 2023. Nothing
-is downloaded: what is not there is told as missing, and the table says so.
+is downloaded: what is not there is reported as missing, and the table says so.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def prepare(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """The same graph for batches of any size, in today's operators.
 
     Raises:
-        InputError: several inputs, one that is not of images, or operators that cannot be told.
+        InputError: several inputs, one that is not of images, or operators that are not known.
     """
     if model.functions:
         model = inliner.inline_local_functions(model)

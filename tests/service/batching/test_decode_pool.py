@@ -115,15 +115,15 @@ def test_the_cheaper_is_decoded_first_and_a_batch_leaves_room_for_others(
 ) -> None:
     submit(pool, *(Picture(f"running {number}", PHOTO) for number in range(2)))
     wait_until(lambda: len(decoder.begun) == 2)
-    dear = ImageCost(3 * PHOTO.seconds, PHOTO.memory)
+    expensive = ImageCost(3 * PHOTO.seconds, PHOTO.memory)
     submit(pool, *(Picture(f"batch {number}", PHOTO) for number in range(20)))
-    submit(pool, Picture("dear", dear))
+    submit(pool, Picture("expensive", expensive))
     submit(pool, Picture("cheap", PHOTO))
     decoder.may_go_on.set()
     wait_until(lambda: len(decoder.done) == 24)
     order = decoder.begun.index
     assert order("batch 0") < order("cheap") < order("batch 8")
-    assert order("dear") < order("batch 15")
+    assert order("expensive") < order("batch 15")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What of a version that has left is still told at a scrape."""
+"""What a scrape still shows of a version that has left."""
 
 from __future__ import annotations
 
