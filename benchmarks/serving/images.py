@@ -52,6 +52,11 @@ def write_photograph(path: Path, name: str = QUICKEST) -> Path:
     return path
 
 
+def costly_webp() -> bytes:
+    """34 bytes that take a core half a second, of about as many pixels as a server takes."""
+    return _encoded("WEBP", Image.new("RGB", (3250, 3250)), lossless=True, method=0)
+
+
 def _grainy(size: tuple[int, int], grain: int) -> Image.Image:
     chance = np.random.default_rng(0)
     scene = np.zeros((size[1] // 8, size[0] // 8, 3), dtype=np.float32)

@@ -18,6 +18,7 @@ wrk.method = "POST"
 wrk.path = "{path}"
 wrk.body = bodies[1]
 {headers}
+{pause}
 if #bodies > 1 then
   local requests, last = {{}}, 0
   init = function()
@@ -79,15 +80,16 @@ class Load:
         return asdict(self)
 
 
-def drive(port: int, post: Post, connections: int, seconds: int) -> Load:
+def drive(port: int, post: Post, connections: int, seconds: int, *, pause_ms: int = 0) -> Load:
     """Post in a closed loop over so many connections.
 
-    What is answered with 429 is posted again at once, so that a server that refuses answers many
-    times as many requests as one that lets them wait.
+    What is answered with 429 is posted again at once, or after the pause that a connection makes
+    before each request, so that a server that refuses answers many times as many requests as one
+    that lets them wait.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
     with tempfile.TemporaryDirectory() as folder:
-        script = _script(post, Path(folder))
+        script = _script(post, Path(folder), pause_ms)
         done = subprocess.run(
             [*command, "-s", str(script), f"http://127.0.0.1:{port}"],
             capture_output=True,
@@ -117,12 +119,18 @@ def refused(load: Mapping[str, float]) -> int:
     return int(load.get("refused", 0))
 
 
-def _script(post: Post, folder: Path) -> Path:
+def _script(post: Post, folder: Path, pause_ms: int) -> Path:
     for number, body in enumerate(post.bodies, 1):
         (folder / str(number)).write_bytes(body)
     headers = "\n".join(f'wrk.headers["{key}"] = "{value}"' for key, value in post.headers.items())
     script = folder / "post.lua"
     script.write_text(
-        SCRIPT.format(count=len(post.bodies), folder=folder, path=post.path, headers=headers)
+        SCRIPT.format(
+            count=len(post.bodies),
+            folder=folder,
+            path=post.path,
+            headers=headers,
+            pause=f"delay = function() return {pause_ms} end" if pause_ms else "",
+        )
     )
     return script

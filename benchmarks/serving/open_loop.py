@@ -46,6 +46,15 @@ class Outcome:
         answers = self.answers.get(status, [])
         return _quantile_ms([seconds for due, seconds in answers if due >= since], share)
 
+    def add(self, other: Outcome) -> None:
+        """Count the requests of another run as of this one; each keeps its own beginning."""
+        self.statuses.update(other.statuses)
+        for status, answers in other.answers.items():
+            self.answers.setdefault(status, []).extend(answers)
+        self.lost += other.lost
+        self.offered += other.offered
+        self.late += other.late
+
     def late_ms(self, share: float) -> float:
         """Milliseconds that the generator itself was late, at that quantile."""
         return _quantile_ms(self.late, share)

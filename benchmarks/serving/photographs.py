@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -45,9 +44,6 @@ QUICK = "JPEG 12"
 SLOW, LONGER = ("JPEG 48", "HEIC 12", "PNG 12"), 3
 """Photographs of which a core decodes one or two a second, and how many times as long they are
 posted: eight connections get no second answer in two seconds."""
-
-IDLE_LOOK, MOST_IDLE_WAIT = 0.2, 20.0
-"""Seconds between two looks whether a server still works, and that are waited at most."""
 
 TAKEN = ("date", "load_average_before", "command")
 """Of a run's circumstances those that its entries keep."""
@@ -158,7 +154,7 @@ def _load(
 ) -> dict[str, float]:
     post = server.candidate.post(image)
     load = drive(server.port, post, given.connections, seconds).as_dict()
-    _wait_until_idle(server)
+    server.wait_until_idle()
     return load
 
 
@@ -181,15 +177,6 @@ def _processor(server: Running, image: bytes, requests: int) -> dict[str, float]
     with httpx.Client(timeout=60) as client, ThreadPoolExecutor(requests) as pool:
         awaited = sum(pool.map(answered, range(requests)))
     return {"awaited": awaited, "processor_seconds": server.processor_seconds() - before}
-
-
-def _wait_until_idle(server: Running) -> None:
-    """So that what it still decodes for clients that went is not the next server's burden."""
-    for _ in range(round(MOST_IDLE_WAIT / IDLE_LOOK)):
-        before = server.processor_seconds()
-        time.sleep(IDLE_LOOK)
-        if server.processor_seconds() - before < IDLE_LOOK / 4:
-            return
 
 
 def _refusal(server: Running, image: bytes) -> str:

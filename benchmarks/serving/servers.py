@@ -26,6 +26,9 @@ from isoserve.service.repository.process_stat import TICKS_A_SECOND, stat_fields
 START_SECONDS = 40
 LOOK_SECONDS = 0.02
 
+IDLE_LOOK, MOST_IDLE_WAIT = 0.2, 20.0
+"""Seconds between two looks whether a server still works, and that are waited at most."""
+
 
 def as_it_is(image: bytes) -> tuple[dict[str, str], bytes]:
     """The file as the body."""
@@ -143,6 +146,14 @@ class Running:
         for pid in _family(self.process.pid):
             ticks += sum(map(int, (stat_fields(pid) or [])[11:15]))
         return ticks / TICKS_A_SECOND
+
+    def wait_until_idle(self) -> None:
+        """So that what it still decodes for clients that went is not the next one's burden."""
+        for _ in range(round(MOST_IDLE_WAIT / IDLE_LOOK)):
+            before = self.processor_seconds()
+            time.sleep(IDLE_LOOK)
+            if self.processor_seconds() - before < IDLE_LOOK / 4:
+                return
 
     def descriptors(self) -> int:
         """Open descriptors of the process and its children."""

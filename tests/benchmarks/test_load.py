@@ -12,6 +12,9 @@ import pytest
 
 from benchmarks.serving.load import Post, drive
 
+NEEDS_WRK = pytest.mark.skipif(
+    shutil.which("wrk") is None, reason="wrk is not installed: apt install wrk"
+)
 STATUSES = (200, 200, 429, 503)
 
 
@@ -41,7 +44,13 @@ def _port() -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed: apt install wrk")
+@NEEDS_WRK
+def test_a_pause_is_made_before_each_request(port: int) -> None:
+    load = drive(port, Post("/", [b"one"]), 2, 1, pause_ms=200)
+    assert 1 <= load.requests <= 2 * 1000 / 200 + 2
+
+
+@NEEDS_WRK
 def test_answers_refusals_and_errors_are_counted_apart(port: int) -> None:
     load = drive(port, Post("/", [b"one", b"two"]), 2, 1)
     assert load.requests == load.answered + load.refused + load.errors

@@ -8,11 +8,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 from image_bytes import encode
-from PIL import Image
 from running_server import StartServer
 from tiny_model import write_tiny_model
 
-BOMB = encode("WEBP", Image.new("RGB", (3250, 3250)), lossless=True, method=0)
+from benchmarks.serving.images import costly_webp
+
+BOMB = costly_webp()
 PHOTO = encode("JPEG", np.full((750, 1000, 3), (0, 0, 255), dtype=np.uint8))
 PHOTOS = 20
 
