@@ -21,6 +21,7 @@ import httpx
 
 from benchmarks.serving.load import Post
 from isoserve.models.cpu_quota import usable_cores
+from isoserve.service.inference.image_limits import ImageLimits
 from isoserve.service.repository.process_stat import TICKS_A_SECOND, stat_fields
 
 START_SECONDS = 40
@@ -100,7 +101,7 @@ RIVALS = (
         "Mosec",
         "benchmarks.serving.rivals.mosec_batched",
         "/inference",
-        ("--port", "{port}"),
+        ("--port", "{port}", "--max-request-size", str(ImageLimits().max_bytes)),
         needs="mosec",
     ),
     Candidate(

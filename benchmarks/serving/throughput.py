@@ -4,8 +4,9 @@
 
 Every round runs the bare loop and then each server at 1, 8 and 64 connections, so that whatever
 else the machine does falls on all alike; the ratio is taken within the round. Writes
-``serving_throughput.json``, ``.md`` and ``.png`` into ``benchmarks/results``; with ``--only`` the
-other networks' entries stay, with the circumstances of their own run.
+``serving_throughput.json`` and ``.md`` after each network and ``.png`` at the end into
+``benchmarks/results``; with ``--only`` the other networks' entries stay, with the circumstances of
+their own run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.serving.bare import BATCH
 from benchmarks.serving.images import write_image
 from benchmarks.serving.load import drive, refused
 from benchmarks.serving.networks import WIDTHS, write_network
-from benchmarks.serving.report import RESULTS, circumstances, write_result
+from benchmarks.serving.report import RESULTS, circumstances, save_result
 from benchmarks.serving.servers import (
     ISOSERVE,
     ISOSERVE_AUTO,
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--leave-out", default="", help="rivals, with commas between them")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
+    run = circumstances()
     with tempfile.TemporaryDirectory() as folder:
         image = write_image(Path(folder) / "image.jpg")
         models = {
@@ -64,8 +66,9 @@ def main() -> None:
         for name in chosen:
             taken = {**circumstances(), "rounds": given.rounds, "seconds": given.seconds}
             networks[name] = {"taken": taken, **_measure(models[name], image, rivals, given)}
-    result = {**circumstances(), "networks": networks}
-    write_result(given.out, "serving_throughput", result, markdown(networks))
+            result = {**run, "networks": networks}
+            save_result(given.out, "serving_throughput", result, markdown(networks))
+    print(markdown(networks))
     _plot(networks, given.out / "serving_throughput.png")
 
 

@@ -18,7 +18,7 @@ class Inference(Worker):
 
     def deserialize(self, data: bytes) -> Any:
         try:
-            return self._pipeline.decode(data)
+            return self._pipeline.decode(bytes(data))  # it gives a bytearray
         except Exception as error:
             raise ValidationError("not an image") from error
 
