@@ -25,7 +25,7 @@ from isoserve.models.image_files.jpeg_scans import (
     count_restarts,
     read_scans,
 )
-from isoserve.models.image_files.reduction import reduction_of
+from isoserve.models.image_files.reduction import reduction_of, upsamples_simply
 
 _FILLER = (127, 128, 129)
 """Brightness that libjpeg gives to what is not in the file: 128, or that inverted or rounded."""
@@ -54,18 +54,23 @@ def decode_jpeg(file: jpeg.Jpeg, spec: InputSpec) -> DecodedJpeg:
         ImageFileError: damaged, or rows are missing.
         Exception: what Pillow raises on broken image data.
     """
-    scale = reduction_of(file.frame, spec, len(file.body), turned=file.orientation >= 5)
+    turned = file.orientation >= 5
+    scale = reduction_of(file.frame, spec, len(file.body), turned=turned)
+    simply = upsamples_simply(file.frame, spec, scale, turned=turned)
     image: Image.Image | NDArray[np.uint8]
-    pixels, complaint = _by_turbo(file, file.body, scale)
+    pixels, complaint = _by_turbo(file, file.body, scale, simply)
     image = _in_spite_of(complaint, file, scale) if pixels is None else pixels
     size = (file.frame.width, file.frame.height)
     return DecodedJpeg(image, size, file.orientation, scale)
 
 
-def _by_turbo(file: jpeg.Jpeg, body: bytes, scale: int) -> tuple[NDArray[np.uint8] | None, str]:
+def _by_turbo(
+    file: jpeg.Jpeg, body: bytes, scale: int, simply: bool = False
+) -> tuple[NDArray[np.uint8] | None, str]:
     """uint8 [h, w, 3] RGB or [h, w, 4] inverted CMYK; None and why where libjpeg complains.
 
-    The same libjpeg-turbo as Pillow's, to the bit, without the copies. A few rare chroma
+    The same libjpeg-turbo as Pillow's, without the copies, and to the bit unless ``simply``: see
+    :func:`~isoserve.models.image_files.reduction.upsamples_simply`. A few rare chroma
     samplings it does not take at all (KeyError or ValueError).
     """
     if file.frame.coding == "arithmetic":
@@ -77,6 +82,7 @@ def _by_turbo(file: jpeg.Jpeg, body: bytes, scale: int) -> tuple[NDArray[np.uint
             min_width=-(-file.frame.width // scale),
             min_height=-(-file.frame.height // scale),
             min_factor=scale,
+            fastupsample=simply,
         )
     except (KeyError, ValueError) as error:
         return None, str(error)

@@ -25,6 +25,12 @@ LEAST_OVERSAMPLING, MOST_OVERSAMPLING = 1.5, 6.0
 worth."""
 
 
+SIMPLE_UPSAMPLING = 3.0
+"""Where the decoded image is so many times the input, it does not matter whether colours that are
+stored at half the size are interpolated or repeated: measured as above, the mean difference is 0.45
+levels at the input's own size, 0.21 at twice and 0.14 at three times it."""
+
+
 class _Sized(Protocol):
     @property
     def width(self) -> int: ...
@@ -41,8 +47,20 @@ def reduction_of(image: _Sized, spec: InputSpec, num_bytes: int, *, turned: bool
         num_bytes: of the file, without metadata where that is known.
         turned: whether it is shown on its side.
     """
-    width, height = (spec.height, spec.width) if turned else (spec.width, spec.height)
     detail = math.sqrt(num_bytes / (image.width * image.height))
     oversampling = min(max(SKEW_AT_ONE * detail / SKEW, LEAST_OVERSAMPLING), MOST_OVERSAMPLING)
-    room = spec.crop * min(image.width / width, image.height / height) / oversampling
+    room = _oversampling(image, spec, turned) / oversampling
     return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1
+
+
+def upsamples_simply(
+    image: _Sized, spec: InputSpec, reduction: int, *, turned: bool = False
+) -> bool:
+    """Whether colours at half the size may be repeated, which takes a quarter less time."""
+    return _oversampling(image, spec, turned) / reduction >= SIMPLE_UPSAMPLING
+
+
+def _oversampling(image: _Sized, spec: InputSpec, turned: bool) -> float:
+    """How many times the input the part of the image is that it shows."""
+    width, height = (spec.height, spec.width) if turned else (spec.width, spec.height)
+    return spec.crop * min(image.width / width, image.height / height)

@@ -174,6 +174,16 @@ def test_decoding_a_jpeg_smaller_hardly_shows(
     assert np.abs(difference).max() <= 8
 
 
+@pytest.mark.parametrize(("times", "is_exact"), [(1.0, True), (2.5, True), (3.5, False)])
+def test_colours_are_repeated_only_where_many_pixels_make_one(times: float, is_exact: bool) -> None:
+    spec = InputSpec(height=64, width=64)
+    body = encode("JPEG", photo(round(64 * times), round(64 * times)), quality=90)
+    whole = Image.fromarray(np.asarray(opened(body)))
+    difference = np.abs(decode_pixels(body, spec).astype(int) - to_pixels(whole, spec))
+    assert (difference.max() == 0) == is_exact
+    assert difference.mean() < 0.3
+
+
 def test_the_more_detail_a_jpeg_has_the_less_it_is_reduced() -> None:
     spec = InputSpec(height=224, width=224)
     size = Header("JPEG", 4000, 3000)
