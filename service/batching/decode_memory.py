@@ -25,7 +25,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 _LARGE_BLOCK, _KEPT_FREE = 12 << 20, 16 << 20
 """Bytes: a block that goes back to the system when it is freed, and what an arena keeps. What most
-photographs take is less: to be given new pages each time costs a twentieth of decoding them."""
+photographs take is less: to be given new pages each time costs some 3 in 100 of decoding them."""
 
 ORDINARY, EXPENSIVE = 0, 1
 """The queues."""

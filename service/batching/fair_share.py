@@ -17,7 +17,7 @@ TURN_SECONDS = 0.02
 class FairShare:
     """Who waits, who has been served for how long, and whose turn it is.
 
-    Its caller holds the queue's lock.
+    Its caller holds the queue's lock, but for :meth:`counted`.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class FairShare:
         own = self._waiting.get(model, 0) + reserved
         if len(self._asked) < 2 and model in self._asked:
             return own
-        others = sum(1 for name in self._asked if name != model)
+        others = sum(1 for name in [*self._asked] if name != model)
         return own * (1 + others)
 
     def queued(self, model: str, images: int) -> None:

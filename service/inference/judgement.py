@@ -7,13 +7,13 @@ what is not finite or out of range, or to fail. That image alone is refused then
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoserve.models.card import SCHEMA_2_OUTPUTS
+from isoserve.models.card import SCHEMA_1_OUTPUTS, SCHEMA_2_OUTPUTS
 from isoserve.service.inference.outputs import Floats, Outputs, Pixels
 
 FAILED = "inference_failed"
@@ -22,12 +22,12 @@ FAILED = "inference_failed"
 SUM_TOLERANCE = 1e-3
 """Of the probabilities' sum, and of an entropy at its bounds: float32 rounds."""
 
-FEW = 64
-"""Values up to here are compared faster one by one than by two of NumPy's reductions."""
-
 P_VALUES = frozenset(("p_value", "class_p_value", "entropic_p_value"))
-SAME_IN_SCHEMA_1 = frozenset(("ood_score", "entropic_p_value"))
-"""There these are the very arrays of the entropic score and its p-value."""
+OF_IMAGE = [
+    tuple(name for name in names if name not in ("probabilities", "distances"))
+    for names in (SCHEMA_1_OUTPUTS, SCHEMA_2_OUTPUTS)
+]
+"""Outputs of one value an image, by schema: in the first, the others are the same arrays."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 _SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
@@ -72,14 +72,20 @@ def judge(network: Network, slot: int, images: Pixels) -> Judged:
 
 def faults(outputs: Outputs) -> dict[int, str]:
     """The rows that cannot be right, and what is wrong with each; empty as a rule."""
-    if all(_all_within(values, low, high) for _, values, low, high in _bounded(outputs)):
+    of_image = OF_IMAGE[outputs.density_score is not None]
+    probabilities = outputs.probabilities
+    values = [getattr(outputs, name) for name in of_image]
+    values.append(np.add.reduce(probabilities, axis=1))
+    table = np.concatenate((probabilities.T, outputs.distances.T, values))
+    low, high, name_of = _bounds(of_image, probabilities.shape[1])
+    sound = (table >= low) & (table <= high)  # nothing holds of NaN
+    if sound.all():
         return {}
     found: dict[int, str] = {}
-    for name, values, low, high in _bounded(outputs):
-        table = values.reshape(len(values), -1)
-        sound = ((table >= low) & (table <= high)).all(axis=1)
-        for row in np.flatnonzero(~sound).tolist():
-            found.setdefault(row, _fault(name, table[row], low, high))
+    for row in np.flatnonzero(~sound.all(axis=0)).tolist():
+        name = name_of[int(np.argmin(sound[:, row]))]
+        own = [place for place, each in enumerate(name_of) if each == name]
+        found[row] = _fault(name, table[own, row], float(low[own[0], 0]), float(high[own[0], 0]))
     return found
 
 
@@ -89,33 +95,27 @@ def first_line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _bounded(outputs: Outputs) -> Iterator[tuple[str, Floats, float, float]]:
-    """Each output and the least and largest value it may have, float32."""
-    probabilities = outputs.probabilities
-    least_entropy = -math.log(max(probabilities.shape[1], 1)) - SUM_TOLERANCE
-    for name in SCHEMA_2_OUTPUTS:
-        values = getattr(outputs, name)
-        if values is None or (name in SAME_IN_SCHEMA_1 and outputs.density_score is None):
-            continue
+@lru_cache(maxsize=64)
+def _bounds(of_image: tuple[str, ...], classes: int) -> tuple[Floats, Floats, list[str]]:
+    """The least and the largest value in each row of the table, and which output it is of.
+
+    Returns:
+        float32 [K, 1] twice, and K names: of the probabilities and the distances, one for each
+        class, of the outputs that have one value an image, and of the probabilities' sum.
+    """
+    bounds = [("probabilities", 0.0, 1.0 + SUM_TOLERANCE)] * classes
+    bounds += [("distances", -_LARGEST, _LARGEST)] * classes
+    for name in of_image:
         if name in P_VALUES:
-            yield name, values, _SMALLEST, 1.0
-        elif name == "probabilities":
-            yield name, values, 0.0, 1.0 + SUM_TOLERANCE
+            bounds.append((name, _SMALLEST, 1.0))
         elif name == "entropic_score":
-            yield name, values, least_entropy, SUM_TOLERANCE
+            bounds.append((name, -math.log(max(classes, 1)) - SUM_TOLERANCE, SUM_TOLERANCE))
         else:
-            yield name, values, -_LARGEST, _LARGEST
-    sums = np.add.reduce(probabilities, axis=1)
-    yield "the sum of probabilities", sums, 1.0 - SUM_TOLERANCE, 1.0 + SUM_TOLERANCE
-
-
-def _all_within(values: Floats, low: float, high: float) -> bool:
-    if values.size > FEW:
-        # NumPy's least and largest of what has a NaN is NaN, and no comparison with it holds.
-        least, largest = np.minimum.reduce(values, axis=None), np.maximum.reduce(values, axis=None)
-        return bool(least >= low and largest <= high)
-    one_by_one = values.ravel().tolist()
-    return min(one_by_one) >= low and max(one_by_one) <= high and not math.isnan(sum(one_by_one))
+            bounds.append((name, -_LARGEST, _LARGEST))
+    bounds.append(("the sum of probabilities", 1.0 - SUM_TOLERANCE, 1.0 + SUM_TOLERANCE))
+    name_of, low, high = zip(*bounds, strict=True)
+    columns = np.array((low, high), dtype=np.float32)[..., None]
+    return columns[0], columns[1], list(name_of)
 
 
 def _fault(name: str, values: NDArray[np.float32], low: float, high: float) -> str:

@@ -16,6 +16,14 @@ class BatchHistogram(Histogram):
     network, with the processor's caches cold, that is expensive.
     """
 
+    def observe_one(self, value: float, exemplar: dict[str, str] | None) -> None:
+        """Observe a value, as a rule without an exemplar."""
+        if exemplar is None:
+            self._sum.inc(value)
+            self._buckets[bisect_left(self._upper_bounds, value)].inc(1)
+        else:
+            self.observe(value, exemplar)
+
     def observe_all(self, values: Sequence[float]) -> None:
         """Observe each value; one that is not a number counts as the lowest, and in no sum."""
         total = sum(values)

@@ -68,14 +68,14 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
-        self.request_duration = Histogram(
+        self.request_duration = BatchHistogram(
             "isoserve_request_duration_seconds",
             "From the request's headers to the answer's end.",
             ("route", "status"),
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
-        self._durations: dict[tuple[str, int], Histogram] = {}
+        self._durations: dict[tuple[str, int], BatchHistogram] = {}
         self._exemplars = Exemplars()
         self.decode_duration = self._seconds("decode_duration", "Decoding one image.")
         self.queue_wait = self._seconds("queue_wait", "Waiting for a free slot, an image.")
@@ -165,7 +165,7 @@ class Metrics:
         if series is None:
             series = self.request_duration.labels(record.route, str(record.status))
             self._durations[key] = series
-        series.observe(record.seconds, self._exemplars.of_request(record))
+        series.observe_one(record.seconds, self._exemplars.of_request(record))
 
     def expect_requests(self, routes: Sequence[str]) -> None:
         """Create the series of these routes' failures, at zero."""

@@ -74,8 +74,8 @@ class PValueWindow:
             p_values: float32 [N], in (0, 1]; one equal to an edge belongs below it.
             rejected: how many of them are out-of-distribution at the operator's alpha.
         """
-        fine = _EDGES.searchsorted(p_values)
-        fine[np.isnan(p_values)] = 0
+        fine = _EDGES.searchsorted(p_values).tolist()
+        values = p_values.tolist()
         step = self._step()
         with self._lock:
             row = self._table[step % len(self._table)]
@@ -83,7 +83,8 @@ class PValueWindow:
                 row[_STEP] = -1  # other processes must not take the old counts for new ones
                 row[_REJECTED:] = 0
                 row[_STEP] = step
-            np.add.at(row, fine + _COUNTS, 1)  # a batch is small: most of the row is not touched
+            for bucket, value in zip(fine, values, strict=True):
+                row[_COUNTS + (0 if math.isnan(value) else bucket)] += 1
             row[_REJECTED] += rejected
 
     def last(self, seconds: float) -> tuple[Counts, int]:
