@@ -24,7 +24,7 @@ from isoserve.models.errors import ImageFileError, TruncatedImageError
 from isoserve.models.high_depth import rows_of_any, rows_of_file
 from isoserve.models.image_files import gif, heif, jpeg, libtiff_messages, webp
 from isoserve.models.image_files.exif import UPRIGHT, read_orientation
-from isoserve.models.image_files.header import Header, header_of_jpeg, read_header
+from isoserve.models.image_files.header import Header, read_header
 from isoserve.models.image_files.png import read_png
 from isoserve.models.image_rows import ImageRows, resize_rows, rows_of_array
 from isoserve.models.jpeg_decoding import decode_jpeg
@@ -60,7 +60,6 @@ _DECODER_ERRORS = (
 """What Pillow is known to raise on broken image data."""
 
 _Size = tuple[int, int]
-_Accept = Callable[[Header], None] | None
 
 heif.register()
 libtiff_messages.silence()
@@ -71,7 +70,10 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImageP
 
 
 def decode_pixels(
-    body: bytes, spec: InputSpec, accept: Callable[[Header], None] | None = None
+    body: bytes,
+    spec: InputSpec,
+    accept: Callable[[Header], None] | None = None,
+    header: Header | None = None,
 ) -> NDArray[np.uint8]:
     """Decode an image file and bring it to the network's input as :func:`to_pixels` does.
 
@@ -80,6 +82,7 @@ def decode_pixels(
 
     Args:
         accept: is given the header, and may raise an error of its own before anything is decoded.
+        header: the file's, where it has been read.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -88,7 +91,10 @@ def decode_pixels(
         ImageFileError: an unknown format, or a file that is damaged or not whole.
     """
     try:
-        return _decode(body, spec, accept)
+        header = header or read_header(body)
+        if accept is not None:
+            accept(header)
+        return _decode(body, spec, header)
     except ImageFileError:
         raise
     except _DECODER_ERRORS as error:
@@ -115,17 +121,14 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     if file is not None and image.format in _JPEG_FORMATS:
         # Not loaded yet: the bytes tell how much of it must be decoded, as they do in serving.
         file.seek(0)
-        return _jpeg_pixels(file.read(), spec, None)
+        return _jpeg_pixels(jpeg.read_jpeg(file.read()), spec)
     image.load()
     return _fit(rows_of_any(image), image.size, _orientation(image), spec)
 
 
-def _decode(body: bytes, spec: InputSpec, accept: _Accept) -> NDArray[np.uint8]:
-    if body.startswith(jpeg.MAGIC):
-        return _jpeg_pixels(body, spec, accept)
-    header = read_header(body)
-    if accept is not None:
-        accept(header)
+def _decode(body: bytes, spec: InputSpec, header: Header) -> NDArray[np.uint8]:
+    if header.segments is not None:
+        return _jpeg_pixels(jpeg.read_jpeg(body, header.segments), spec)
     size = (header.width, header.height)
     orientation = UPRIGHT
     if header.format == "HEIF":
@@ -154,10 +157,7 @@ def _decode(body: bytes, spec: InputSpec, accept: _Accept) -> NDArray[np.uint8]:
         return _fit(rows, size, orientation, spec)
 
 
-def _jpeg_pixels(body: bytes, spec: InputSpec, accept: _Accept) -> NDArray[np.uint8]:
-    file = jpeg.read_jpeg(body)
-    if accept is not None:
-        accept(header_of_jpeg(file.frame, len(body)))
+def _jpeg_pixels(file: jpeg.Jpeg, spec: InputSpec) -> NDArray[np.uint8]:
     image, size, orientation, scale = decode_jpeg(file, spec)
     if isinstance(image, Image.Image):
         rows = rows_of_any(image)

@@ -42,6 +42,8 @@ class Header(NamedTuple):
     decoding_bytes: int = 0
     """That a decoder holds at its worst moment: in all of an AVIF or a HEIF, whose planes the file
     tells; of other formats beside the four bytes of each pixel."""
+    segments: jpeg.Segments | None = None
+    """Of a JPEG."""
 
     @property
     def is_surely_cheap(self) -> bool:
@@ -111,17 +113,6 @@ def read_header(body: bytes, *, quick: bool = False) -> Header:
     return _with_size(read(body))
 
 
-def header_of_jpeg(frame: jpeg.Frame, num_bytes: int) -> Header:
-    """Of a file of so many bytes whose frame header was read.
-
-    Raises:
-        ImageFileError: a size of zero.
-    """
-    return _with_size(
-        Header("JPEG", frame.width, frame.height, num_bytes, frame.coding, frame.coefficients)
-    )
-
-
 def _with_size(header: Header) -> Header:
     if header.width == 0 or header.height == 0:
         raise ImageFileError(f"the {header.format} is {header.width} x {header.height} pixels")
@@ -129,7 +120,9 @@ def _with_size(header: Header) -> Header:
 
 
 def _jpeg(body: bytes, *, quick: bool = False) -> Header:
-    return header_of_jpeg(jpeg.read_frame(body, quick=quick), len(body))
+    read = jpeg.read_segments(body, quick=quick)
+    width, height, _, coding, coefficients = read.frame
+    return Header("JPEG", width, height, len(body), coding, coefficients, segments=read)
 
 
 def _png(body: bytes) -> Header:

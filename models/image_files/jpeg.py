@@ -53,6 +53,21 @@ class Frame(NamedTuple):
     """Held by a decoder all at once; 0 where the image comes row by row."""
 
 
+class Segments(NamedTuple):
+    """What the segments before the first scan say, and where they are."""
+
+    frame: Frame
+    frame_header: bytes
+    interval: int
+    """Blocks between restart markers; 0: none are sent."""
+    scan_header: bytes
+    exif: list[tuple[int, int]]
+    """From where to where the file is metadata of this kind."""
+    kept: list[tuple[int, int]]
+    """From where to where it is neither metadata nor between its segments; the last part ends where
+    the data of the first scan begin."""
+
+
 class Jpeg(NamedTuple):
     """What the segments before the first scan say."""
 
@@ -71,49 +86,30 @@ class Jpeg(NamedTuple):
     """The first scan's."""
 
 
-def read_frame(body: bytes, *, quick: bool = False) -> Frame:
-    """Read the frame header, and of a large image whether the first scan holds all components.
+def read_segments(body: bytes, *, quick: bool = False) -> Segments:
+    """Read all segments before the first scan.
 
     Args:
         quick: whether to give up behind :data:`FEW_SEGMENTS`.
 
     Raises:
         ImageFormatError: a kind of JPEG that is not supported.
-        ImageFileError: no frame header, or no scan.
+        ImageFileError: no frame header or no scan.
         LongHeaderError: given up.
     """
-    payload, frame, single = b"", 0, True
+    frame, marker_of_frame, interval, scan_header, single = b"", 0, 0, b"", True
+    exif, kept, from_here, position = [], [], 0, 2
     for number, (marker, start, end) in enumerate(segments(body)):
         if quick and number == FEW_SEGMENTS:
             raise LongHeaderError
-        if marker in _FRAMES and not frame:
-            frame, payload = marker, body[start:end]
-            if int.from_bytes(payload[1:3]) * int.from_bytes(payload[3:5]) < _SMALL_PIXELS:
-                break  # so few are no burden however they come
-        elif marker == SOS:
-            single = len(payload) < 6 or body[start] >= payload[5]
-    return _read_frame(payload, frame, single)
-
-
-def read_jpeg(body: bytes) -> Jpeg:
-    """Read all segments before the first scan.
-
-    Raises:
-        ImageFormatError: a kind of JPEG that is not supported.
-        ImageFileError: no frame header or no scan.
-    """
-    frame, marker_of_frame, interval, orientation = b"", 0, 0, UPRIGHT
-    scan_header, single = b"", True
-    kept, from_here, position = [], 0, 2
-    for marker, start, end in segments(body):
         if start - 4 != position:  # what lies between two segments belongs to neither
-            kept.append(body[from_here:position])
+            kept.append((from_here, position))
             from_here = start - 4
         position = end
         if marker in _METADATA:
-            if marker == _APP1 and orientation == UPRIGHT and body.startswith(b"Exif\0\0", start):
-                orientation = read_orientation(body[start:end])
-            kept.append(body[from_here : start - 4])
+            if marker == _APP1 and body.startswith(b"Exif\0\0", start):
+                exif.append((start, end))
+            kept.append((from_here, start - 4))
             from_here = end
         elif marker in _FRAMES and not frame:
             frame, marker_of_frame = body[start:end], marker
@@ -123,12 +119,29 @@ def read_jpeg(body: bytes) -> Jpeg:
             scan_header = body[start:end]
             single = len(frame) < 6 or body[start] >= frame[5]
     fields = _read_frame(frame, marker_of_frame, single)
-    scan = position
-    if kept:
-        kept.append(body[from_here:position])
-        scan = sum(map(len, kept))
-        body = b"".join((*kept, body[position:]))
-    return Jpeg(fields, frame, interval, orientation, body, scan, scan_header)
+    kept.append((from_here, position))
+    return Segments(fields, frame, interval, scan_header, exif, kept)
+
+
+def read_jpeg(body: bytes, read: Segments | None = None) -> Jpeg:
+    """The file without its metadata.
+
+    Args:
+        read: its segments, where they have been read.
+
+    Raises:
+        ImageFileError, ImageFormatError: as :func:`read_segments`.
+    """
+    read = read or read_segments(body)
+    found = (read_orientation(body[start:end]) for start, end in read.exif)
+    orientation = next((each for each in found if each != UPRIGHT), UPRIGHT)
+    scan = read.kept[-1][1]
+    if len(read.kept) > 1:
+        kept = [body[start:end] for start, end in read.kept]
+        body, scan = b"".join((*kept, body[scan:])), sum(map(len, kept))
+    return Jpeg(
+        read.frame, read.frame_header, read.interval, orientation, body, scan, read.scan_header
+    )
 
 
 def has_more_scans(body: bytes, limit: int) -> bool:

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from isoserve.models.card import InputSpec
 from isoserve.models.text import pluralize
 from isoserve.service.batching.admission import Admission
 from isoserve.service.batching.errors import InferenceFailed, QueueFull
@@ -87,13 +86,16 @@ class BatchRunner:
             self._admission.served(len(batch), perf_counter() - started)
         return results
 
-    def pixels(self, source: bytes | Pixels, spec: InputSpec) -> Pixels:
-        """uint8 [H, W, 3] of an encoded image, or the pixels that it is.
+    def pixels(self, job: Job) -> Pixels:
+        """uint8 [H, W, 3] of a job's encoded image, or the pixels that it is.
 
         Raises:
             InvalidImage: see :func:`isoserve.service.inference.images.decode`.
         """
-        return decode(source, spec, self._image_limits) if isinstance(source, bytes) else source
+        if not isinstance(job.source, bytes):
+            return job.source
+        spec = job.served.model.card.input
+        return decode(job.source, spec, self._image_limits, job.cost.header)
 
     def refused(self, error: InvalidImage) -> InvalidImage:
         """Count it; the same error without the frames it passed, which hold the image and it."""
@@ -118,7 +120,7 @@ class BatchRunner:
                 continue
             in_request.set(timing.request_id)
             try:
-                pixels[len(ready)] = self.pixels(job.source, spec)
+                pixels[len(ready)] = self.pixels(job)
             except InvalidImage as error:
                 results.append((job, self.refused(error)))
             except Exception:  # as of the network's failures: the others are answered

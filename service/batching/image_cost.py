@@ -22,6 +22,8 @@ class ImageCost(NamedTuple):
 
     seconds: float
     memory: int
+    header: Header | None = None
+    """Of the file, where it has been read."""
 
     @property
     def is_large(self) -> bool:
@@ -49,5 +51,5 @@ def cost_of(header: Header, spec: InputSpec) -> ImageCost:
         return UNKNOWN
     small = header.width * header.height <= SMALL_PIXELS and header.num_bytes <= SMALL_BYTES
     if small and not header.coding and header.decoding_bytes <= SMALL.memory:
-        return SMALL
-    return ImageCost(decode_cost(header, spec), decode_memory(header, spec))
+        return ImageCost(*SMALL[:2], header)
+    return ImageCost(decode_cost(header, spec), decode_memory(header, spec), header)

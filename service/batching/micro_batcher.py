@@ -233,7 +233,7 @@ class MicroBatcher:
         job.timing.decode_at = started = perf_counter()
         in_request.set(job.timing.request_id)
         try:
-            job.source = self._runner.pixels(job.source, job.served.model.card.input)
+            job.source = self._runner.pixels(job)
         except InvalidImage as error:
             self._loop.call_soon_threadsafe(_set_results, [(job, self._runner.refused(error))])
             return False

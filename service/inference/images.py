@@ -112,8 +112,13 @@ def check_header(body: bytes, limits: ImageLimits) -> Header:
     return header
 
 
-def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint8]:
+def decode(
+    body: bytes, spec: InputSpec, limits: ImageLimits, header: Header | None = None
+) -> NDArray[np.uint8]:
     """Decode what :func:`check_header` let through to uint8 [H, W, 3], RGB.
+
+    Args:
+        header: what it returned, so that the file's is not read again.
 
     Raises:
         InvalidImage: whatever the bytes; nothing else.
@@ -125,7 +130,7 @@ def decode(body: bytes, spec: InputSpec, limits: ImageLimits) -> NDArray[np.uint
             _check_scans(body, header, limits)
 
     try:
-        return decode_pixels(body, spec, accept)
+        return decode_pixels(body, spec, accept, header)
     except InvalidImage:
         raise
     except ImageFileError as error:

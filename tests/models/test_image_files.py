@@ -159,7 +159,7 @@ def test_a_jpeg_with_thousands_of_segments_is_read_and_one_with_more_refused() -
 def test_megabytes_between_segments_are_not_searched(junk: bytes) -> None:
     body = encode("JPEG")
     with pytest.raises(ImageFileError, match="between its segments"):
-        jpeg.read_frame(body[:20] + junk + body[20:])
+        jpeg.read_segments(body[:20] + junk + body[20:])
 
 
 def test_scans_are_counted_where_a_decoder_meets_them() -> None:
