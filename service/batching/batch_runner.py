@@ -157,8 +157,8 @@ class BatchRunner:
             job.timing.outcome = (outputs, row)
             results.append((job, _response(job, outputs, row, pixels)))
         metrics = self._metrics
-        metrics.inference_duration.observe(seconds)
-        metrics.batch_size.observe(len(ready))
+        metrics.inference_duration.observe_one(seconds)
+        metrics.batch_size.observe_one(len(ready))
         metrics.queue_wait.observe_all([job.timing.wait_seconds for job in ready])
         metrics.decode_duration.observe_all([job.timing.decode_seconds for job in ready])
         ready[0].served.series.count(outputs, [job.timing.request_id for job in ready])

@@ -16,7 +16,7 @@ class BatchHistogram(Histogram):
     network, with the processor's caches cold, that is expensive.
     """
 
-    def observe_one(self, value: float, exemplar: dict[str, str] | None) -> None:
+    def observe_one(self, value: float, exemplar: dict[str, str] | None = None) -> None:
         """Observe a value, as a rule without an exemplar."""
         if exemplar is None:
             self._sum.inc(value)

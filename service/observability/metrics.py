@@ -10,7 +10,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     values,
 )
@@ -80,7 +79,7 @@ class Metrics:
         self.decode_duration = self._seconds("decode_duration", "Decoding one image.")
         self.queue_wait = self._seconds("queue_wait", "Waiting for a free slot, an image.")
         self.inference_duration = self._seconds("inference_duration", "One run, a batch.")
-        self.batch_size = Histogram(
+        self.batch_size = BatchHistogram(
             "isoserve_batch_size",
             "Images in one run.",
             buckets=BATCH_BUCKETS,
