@@ -16,7 +16,7 @@ from isoserve.models.text import pluralize
 from isoserve.service.batching.errors import QueueFull
 
 COST_SMOOTHING = 0.2
-"""Weight of the newest batch in the running mean of seconds an image."""
+"""Weight of the newest batch in the running means of its images and its seconds."""
 
 SHORT_QUEUE = 4
 """Images a server that may wait under overload too, if that takes no longer than the limit: a batch
@@ -48,6 +48,7 @@ class Admission:
 
     def __init__(self, limits: QueueLimits, servers: int) -> None:
         self.seconds_an_image = 0.0
+        self._seconds = self._images = 0.0
         self._limits = limits
         self._servers = servers
         self._strict_until = 0.0
@@ -86,7 +87,12 @@ class Admission:
         return 2 * max(self._limits.seconds, fullest)
 
     def served(self, images: int, seconds: float) -> None:
-        """Learn what a batch cost."""
-        cost = seconds / images
-        weight = COST_SMOOTHING if self.seconds_an_image else 1.0
-        self.seconds_an_image += weight * (cost - self.seconds_an_image)
+        """Learn what a batch cost.
+
+        Its images and its seconds are averaged apart: else a batch of one that was held up for a
+        moment would count as much as one of thirty, and have images refused that can be served.
+        """
+        weight = COST_SMOOTHING if self._images else 1.0
+        self._seconds += weight * (seconds - self._seconds)
+        self._images += weight * (images - self._images)
+        self.seconds_an_image = self._seconds / self._images

@@ -118,3 +118,22 @@ def test_under_lasting_overload_what_is_accepted_waits_for_a_few_images_only(
     waits.sort(key=lambda entry: entry[1])
     assert waits[int(0.99 * len(waits))][1] <= SHORT_QUEUE * SERVERS * cost + 0.2 * LIMITS.seconds
     assert len(waits) >= 0.98 * 60 / cost  # and the servers never starve
+
+
+def test_a_single_image_that_was_held_up_says_little_of_the_batches_beside_it() -> None:
+    queue = Admission(LIMITS, SERVERS)
+    for _ in range(20):
+        queue.served(32, 0.064)
+    queue.served(1, 0.1)
+    assert queue.seconds_an_image == pytest.approx(0.002, rel=0.5)
+    assert limit_met(queue, 64) == ""
+
+
+def test_what_images_cost_is_learnt_whatever_the_batches() -> None:
+    queue = Admission(LIMITS, SERVERS)
+    for images in (1, 4, 2, 32, 1, 7):
+        queue.served(images, 0.003 * images)
+    assert queue.seconds_an_image == pytest.approx(0.003)
+    for _ in range(20):
+        queue.served(1, 0.3)
+    assert queue.seconds_an_image == pytest.approx(0.3, rel=0.1)

@@ -55,13 +55,19 @@ def test_what_waits_is_split_over_idle_slots(served: ServingModel) -> None:
     assert sum(gated(served).batches) == 4
 
 
+def set_cost(batcher: MicroBatcher, seconds: float) -> None:
+    """Have an image be expected to take so long, whatever those before it took."""
+    batcher._admission._images = 0.0
+    batcher._admission.served(1, seconds)
+
+
 def test_a_slot_leaves_the_busy_ones_their_share_of_long_work(served: ServingModel) -> None:
     async def scenario(batcher: MicroBatcher) -> None:
         jobs = [job(served) for _ in range(10)]
         for busy in jobs[:2]:
             batcher.submit([busy])
             await first_batch_is_running(served)
-        batcher._admission.seconds_an_image = 1.0
+        set_cost(batcher, 1.0)
         batcher.submit(jobs[2:])
         gated(served).gate.set()
         await asyncio.gather(*(j.future for j in jobs))
@@ -81,7 +87,7 @@ def threads_used(
         for _ in range(3):
             while len(batcher._idle) < slots:
                 await asyncio.sleep(0.001)
-            batcher._admission.seconds_an_image = cost
+            set_cost(batcher, cost)
             gated(served).threads.clear()
             jobs = [[job(served) for _ in range(images)] for _ in range(requests)]
             for each in jobs:
@@ -121,7 +127,7 @@ def test_closing_finishes_what_was_left_to_the_loop(served: ServingModel) -> Non
         gated(served).gate.set()
         while not batcher._idle:
             await asyncio.sleep(0.001)
-        batcher._admission.seconds_an_image = 1e-4
+        set_cost(batcher, 1e-4)
         left = job(served)
         batcher.submit([left])
         await asyncio.to_thread(batcher.close)
