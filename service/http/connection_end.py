@@ -6,10 +6,12 @@ import asyncio
 import math
 import socket
 from collections import OrderedDict, deque
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from isoserve.service.batching.admission import CALM_SECONDS
 from isoserve.service.errors import Problem
 from isoserve.service.http.fast_exchange import COMPLETED, FastPathExchange
 from isoserve.service.http.hooks import ConnectionHooks, ConnectionLimits
@@ -18,6 +20,11 @@ from isoserve.service.observability.request_id import new_request_id
 
 PROBED_AFTER_SECONDS = 0.05
 """A client that has ended its side of the connection, and is answered sooner, is not probed."""
+
+HELD_BACK_SECONDS = 0.1
+"""A client that was told to come back in a second or more, comes at once and is refused again, is
+read so much later. Each refusal costs what a small image does: a few dozen connections that ask
+without a pause would leave half of the machine to serve with."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """What a client passes over that waits for its answer (RFC 9110, section 15.2); the system of one
@@ -56,6 +63,21 @@ class EndingHttpProtocol(HttpToolsProtocol):
     silent_until: float
     unread_until: float
     _idle: OrderedDict[Any, None]
+    _refused_at = -math.inf
+
+    def slow_down(self, status: int) -> None:
+        """Of a 429: if there was one on this connection less than Retry-After before, wait."""
+        if status != HTTPStatus.TOO_MANY_REQUESTS:
+            return
+        now = self.loop.time()
+        if now < self._refused_at + CALM_SECONDS:
+            self.flow.pause_reading()
+            self.loop.call_later(HELD_BACK_SECONDS, self._read_on)
+        self._refused_at = now
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """The client takes its answers slower than they come: from now on it has a while."""

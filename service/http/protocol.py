@@ -42,7 +42,6 @@ BODY_PATIENCE_SECONDS = 0.2
 MOST_PIPELINED = 8
 """Requests that may wait on one connection for the answers before theirs."""
 
-
 SPARE_CONNECTIONS = 64
 """Past the most connections, where none of them is idle: for probes, and to say that it is full."""
 
@@ -249,6 +248,7 @@ class LimitedHttpProtocol(EndingHttpProtocol):
         self.cycle = COMPLETED
         self._idle[self] = None
         self.silent_until = self.loop.time() + self._limits.idle_seconds
+        self.slow_down(problem.status)
         if not keeps:
             self.transport.close()
 
@@ -281,6 +281,7 @@ class LimitedHttpProtocol(EndingHttpProtocol):
         if closes:
             self.transport.close()
         self.on_response_complete()
+        self.slow_down(status)
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without its timer of idleness: the sweep does what that is for."""

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 
 import httpx
 import pytest
 from image_bytes import encode
-from raw_connection import RED, connection, head, status, still_serves, until_closed
+from raw_connection import (
+    RED,
+    answers,
+    chunked,
+    connection,
+    head,
+    plain,
+    status,
+    still_serves,
+    until_closed,
+)
 from running_server import RunningServer, StartServer
 from tiny_model import TinyModel, write_tiny_model
+
+from isoserve.service.http.connection_end import HELD_BACK_SECONDS
 
 
 @pytest.fixture(scope="module", name="slow")
@@ -66,6 +80,29 @@ def test_beyond_the_waiting_time_requests_get_429_at_once_and_the_server_recover
             assert int(answer.headers["retry-after"]) >= 1
             assert answer.json()["reason"] == "queue_full"
     assert still_serves(impatient)
+
+
+@pytest.mark.parametrize("make", [plain, chunked])
+def test_a_client_that_asks_again_at_once_when_refused_is_read_later(
+    start_server: StartServer, tmp_path: Path, make: Callable[[bytes], bytes]
+) -> None:
+    write_tiny_model(tmp_path / "slow" / "1" / "model.onnx", TinyModel(work=300, name="slow"))
+    flags = ("--slots", "1", "--max-batch", "1", "--queue-images", "8")
+    server = start_server(tmp_path, *flags, "--max-batch-images", "8", "--queue-seconds", "60")
+    assert still_serves(server)
+    taken: list[tuple[int, float]] = []
+    with ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(connection(server)).sendall(plain(RED))
+        server.wait_until(lambda: queue_depth(server) > 4)
+        eager = stack.enter_context(connection(server))
+        for _ in range(4):
+            started = monotonic()
+            eager.sendall(make(RED))
+            ((code, _, _),) = answers(eager, 1)
+            taken.append((code, monotonic() - started))
+    assert [code for code, _ in taken] == [429] * 4
+    assert min(seconds for _, seconds in taken[2:]) > 0.9 * HELD_BACK_SECONDS
 
 
 def test_under_overload_a_request_without_a_token_gets_401_and_one_with_it_keeps_its_id(
