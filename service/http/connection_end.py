@@ -23,8 +23,8 @@ PROBED_AFTER_SECONDS = 0.05
 
 HELD_BACK_SECONDS = 0.1
 """A client that was told to come back in a second or more, comes at once and is refused again, is
-read so much later. Each refusal costs what a small image does: a few dozen connections that ask
-without a pause would leave half of the machine to serve with."""
+read so much later. A refusal costs what a small image does: a few dozen connections that ask
+without a pause would leave less than half of the machine to serve with."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """What a client passes over that waits for its answer (RFC 9110, section 15.2); the system of one
@@ -66,11 +66,11 @@ class EndingHttpProtocol(HttpToolsProtocol):
     _refused_at = -math.inf
 
     def slow_down(self, status: int) -> None:
-        """Of a 429: if there was one on this connection less than Retry-After before, wait."""
+        """After a 429, read on later if there was one on this connection within its Retry-After."""
         if status != HTTPStatus.TOO_MANY_REQUESTS:
             return
         now = self.loop.time()
-        if now < self._refused_at + CALM_SECONDS:
+        if now < self._refused_at + CALM_SECONDS and not self.transport.is_closing():
             self.flow.pause_reading()
             self.loop.call_later(HELD_BACK_SECONDS, self._read_on)
         self._refused_at = now
