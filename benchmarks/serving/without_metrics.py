@@ -26,6 +26,7 @@ def switch_off() -> None:
     """Make everything that counts do nothing, in this process."""
     Counter.inc = _nothing  # type: ignore[method-assign]
     Histogram.observe = _nothing  # type: ignore[method-assign]
+    BatchHistogram.observe_one = _nothing  # type: ignore[method-assign]
     BatchHistogram.observe_all = _nothing  # type: ignore[method-assign]
     Metrics.request_answered = _nothing  # type: ignore[method-assign]
     ModelSeries.count = _nothing  # type: ignore[method-assign]

@@ -23,6 +23,11 @@ from isoserve.service.observability.request_observer import RequestObserver
 from isoserve.service.observability.request_record import Headers, RequestRecord
 from isoserve.service.repository.versions import ServingModel
 
+Response = tuple[bytes, list[tuple[bytes, bytes]]]
+"""Body and headers."""
+
+Refusal = InvalidImage | PredictionError
+
 
 class Connection(Protocol):
     """Where the answer goes."""
@@ -90,13 +95,17 @@ class FastPathExchange:
         if self._waiting:
             return
         try:
-            body, headers = self._response([job.answer for job in self._jobs])
+            response = self._response([job.answer for job in self._jobs])
         except (InvalidImage, PredictionError, Problem) as error:
             self._refuse(error)
         except Exception:
             self._refuse(failure(self.record.id))
         else:
-            self._write(200, headers, body)
+            if isinstance(response, tuple):
+                body, headers = response
+                self._write(200, headers, body)
+            else:
+                self._refuse(response)
 
     def leave(self) -> None:
         """The client has gone: its images are not computed, if they still wait."""
@@ -111,15 +120,17 @@ class FastPathExchange:
         """
         raise NotImplementedError
 
-    def _response(self, answers: Sequence[Any]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        """Body and headers, of what became of the images.
+    def _response(self, answers: Sequence[Any]) -> Response | Refusal:
+        """What is answered, of what became of the images.
+
+        An error among the answers is returned: raised, it would hold this frame, and that it.
 
         Raises:
-            InvalidImage, PredictionError, Problem: what is answered in their place.
+            PredictionError, Problem: made here, it is answered.
         """
         raise NotImplementedError
 
-    def _refuse(self, error: InvalidImage | PredictionError | Problem) -> None:
+    def _refuse(self, error: Refusal | Problem) -> None:
         record = self.record
         problem = error if isinstance(error, Problem) else problem_of(error, record.headers)
         record.reason = problem.reason

@@ -13,16 +13,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from isoserve.service.batching.body_budget import SMALL_BYTES
-from isoserve.service.batching.errors import PredictionError
 from isoserve.service.batching.predictor import Predictor, build_json
-from isoserve.service.http.fast_exchange import Connection, FastPathExchange, FastPathJob
+from isoserve.service.http.fast_exchange import (
+    Connection,
+    FastPathExchange,
+    FastPathJob,
+    Refusal,
+    Response,
+)
 from isoserve.service.http.multipart import images_of_form, is_multipart
 from isoserve.service.http.query import read_query
 from isoserve.service.http.request_head import RequestHead, header_of
 from isoserve.service.http.responses import body_headers
 from isoserve.service.http.routes.predict import FILE_FIELD, PREDICT
 from isoserve.service.http.routes.v2 import BINARY, HEADER_LENGTH, INFER, JSON
-from isoserve.service.inference.images import InvalidImage
 from isoserve.service.inference_protocol.answers import write_answer
 from isoserve.service.inference_protocol.handler import Inference, as_row, rows_of
 from isoserve.service.inference_protocol.requests import InferenceRequest, read_header_length
@@ -95,17 +99,15 @@ class PredictExchange(FastPathExchange):
         query = read_query(self._target[len(_WITH_QUERY) :], self._path.alpha)
         served = predictor.resolve(query, record)
         if (refusal := predictor.refusal(served)) is not None:
-            raise refusal
+            raise refusal.copy()  # not what has a name here: it would hold this frame, and that it
         if is_multipart(record.headers):
             (image,) = images_of_form(image, record.headers, FILE_FIELD, 1)
         cost = predictor.check(image, served.model.card.input)
         return (FastPathJob(self, served, image, build_json(query, served, record.id), cost),)
 
-    def _response(self, answers: Sequence[Any]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    def _response(self, answers: Sequence[Any]) -> Response | Refusal:
         (answer,) = answers
-        if isinstance(answer, (InvalidImage, PredictionError)):
-            raise answer
-        return answer, body_headers(answer)
+        return answer if isinstance(answer, Refusal) else (answer, body_headers(answer))
 
 
 class InferExchange(FastPathExchange):
@@ -137,7 +139,7 @@ class InferExchange(FastPathExchange):
             for image, cost in zip(asked.images, costs, strict=True)
         ]
 
-    def _response(self, answers: Sequence[Any]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    def _response(self, answers: Sequence[Any]) -> Response:
         body, json_bytes = write_answer(self._served.model, self._asked, rows_of(answers))
         if json_bytes is None:
             return body, body_headers(body, JSON.encode())
