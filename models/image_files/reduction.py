@@ -56,7 +56,7 @@ def reduction_of(image: _Sized, spec: InputSpec, num_bytes: int, *, turned: bool
 def upsamples_simply(
     image: _Sized, spec: InputSpec, reduction: int, *, turned: bool = False
 ) -> bool:
-    """Whether colours at half the size may be repeated, which takes a quarter less time."""
+    """Whether colours at half the size may be repeated, which takes a fifteenth less time."""
     return _oversampling(image, spec, turned) / reduction >= SIMPLE_UPSAMPLING
 
 
