@@ -25,8 +25,6 @@ FEW_SEGMENTS = 256
 MAX_JUNK = 1 << 16
 """Bytes between segments that belong to none; decoders skip them, and so does this."""
 
-_SMALL_PIXELS = 1 << 20
-
 # Fill bytes, stuffed zeros, restart markers and TEM carry nothing and have no length.
 MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)
 _CARRYING = frozenset((*range(0x02, 0xD0), *range(0xD8, 0xFF)))

@@ -58,7 +58,6 @@ class FastPath:
         alpha: float,
         most_bytes: int,
     ) -> None:
-        self.predictor = predictor
         self.inference = inference
         self.then = (predictor, observer)
         self.alpha = alpha
@@ -95,7 +94,7 @@ class PredictExchange(FastPathExchange):
         self._target = head.target
 
     def _read(self) -> Sequence[FastPathJob]:
-        predictor, record, image = self._path.predictor, self.record, self.body
+        predictor, record, image = self._predictor, self.record, self.body
         query = read_query(self._target[len(_WITH_QUERY) :], self._path.alpha)
         served = predictor.resolve(query, record)
         if (refusal := predictor.refusal(served)) is not None:
