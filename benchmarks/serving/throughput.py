@@ -208,15 +208,17 @@ def _plot(networks: dict[str, Any], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
+    names = [*dict.fromkeys(name for each in networks.values() for name in each["servers"])]
     figure, rows = plt.subplots(
         2, len(networks), figsize=(5 * len(networks), 7), squeeze=False, layout="constrained"
     )
     for column, (name, network) in enumerate(networks.items()):
         for server, loads in network["servers"].items():
             ratios = [load["ratio"] for load in loads.values()]
-            rows[0][column].plot(range(len(loads)), ratios, marker="o", label=server)
+            colour = f"C{names.index(server)}"  # the same where another server is left out
+            rows[0][column].plot(range(len(loads)), ratios, f"{colour}o-", label=server)
             p99s = [load["p99_ms"] for load in loads.values()]
-            rows[1][column].plot(range(len(loads)), p99s, marker="o", label=server)
+            rows[1][column].plot(range(len(loads)), p99s, f"{colour}o-", label=server)
         rows[0][column].axhline(1.0, color="gray", linewidth=1, linestyle="--")
         rows[0][column].axhline(
             network["batched_ratio"],
